@@ -1,0 +1,334 @@
+//! The resolved configuration: types that need no further checks.
+//!
+//! Everything here is valid by construction: names resolve, addresses parse, defaults are filled in.
+//! No other module sees YAML.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Data threads.
+    pub workers: Workers,
+    /// Sessions at once in the process; `None` is `auto`, derived from the descriptor limit.
+    pub max_connections: Option<usize>,
+    /// What happens to a connection beyond `max_connections`.
+    pub overflow: Overflow,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// The admin endpoint, if there is one.
+    pub admin: Option<Admin>,
+    /// The separate metrics endpoint (`/metrics`, `/healthz`, `/readyz` only), if there is one.
+    pub metrics: Option<MetricsEndpoint>,
+    /// Pools that must have a usable backend before `/readyz` answers 200.
+    pub ready_when: Vec<Arc<str>>,
+    /// The program's own log and the defaults of the access log.
+    pub log: Log,
+    /// In order of their names' first appearance.
+    pub listeners: Vec<Listener>,
+    /// In order of their names' first appearance.
+    pub pools: Vec<Pool>,
+}
+
+/// `workers`: how many data threads, and where they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// `None` is `auto`: one per CPU this process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// Pin worker i to the i-th CPU this process may use.
+    pub pin: bool,
+}
+
+/// `overflow`: beyond `max_connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Accept, reset, count.
+    Refuse,
+    /// Stop accepting; the kernel's backlog holds the rest.
+    Wait,
+}
+
+/// `shutdown`: the two spans of a graceful end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// From `/readyz` failing to the end of accepting.
+    pub delay: Duration,
+    /// From the end of accepting to the end of the process.
+    pub grace: Duration,
+}
+
+/// `admin`: the endpoint for people and tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: AdminAddress,
+    /// File whose trimmed content is the bearer token.
+    pub token_file: Option<PathBuf>,
+    /// Which requests need the token.
+    pub protect: Protect,
+}
+
+/// `admin.protect`: which requests need the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protect {
+    /// Requests that change something.
+    Writes,
+    /// All but `/healthz` and `/readyz`.
+    All,
+}
+
+/// Where the admin endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A unix socket, mode 0600.
+    Unix(PathBuf),
+}
+
+/// `metrics`: an endpoint a scraper may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsEndpoint {
+    /// Where it listens.
+    pub listen: Option<SocketAddr>,
+    /// Whether backends get connect-time histograms of their own.
+    pub backend_histograms: bool,
+}
+
+/// `log`: both logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A tracing filter, already checked, for the program's own log on stderr.
+    pub level: String,
+    /// The form of both logs.
+    pub format: LogFormat,
+    /// The access log of listeners that say nothing else.
+    pub access: AccessLog,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// `key=value`, strings quoted.
+    Text,
+}
+
+/// `log.access`: what is written about each session, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub to: AccessSink,
+    /// A line when the session's backend is established.
+    pub at_start: bool,
+    /// A line when the session ends.
+    pub at_end: bool,
+    /// A line every so often while it lives.
+    pub interval: Option<Duration>,
+    /// The share of sessions that are logged, 0.0 to 1.0, decided once a session.
+    pub sample: f64,
+    /// Leave out sessions that carried no byte.
+    pub skip_empty: bool,
+}
+
+/// `log.access.to`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccessSink {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to, opened again on SIGUSR1.
+    File(PathBuf),
+}
+
+/// One listener: where clients arrive and where they go.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Unique among listeners.
+    pub name: Arc<str>,
+    /// Port ranges already spread out; never empty.
+    pub bind: Vec<Bind>,
+    /// The pool everything goes to.
+    pub pool: Arc<str>,
+    /// Limits on time.
+    pub timeouts: Timeouts,
+    /// How bytes are moved.
+    pub relay: RelayMode,
+    /// Socket options of the listener and of the sockets it accepts.
+    pub tcp: ListenerTcp,
+    /// This listener's access log: the process's, with the listener's own words over it.
+    pub access: AccessLog,
+}
+
+/// One address of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Where.
+    pub address: BindAddress,
+}
+
+/// Where a listener binds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BindAddress {
+    /// TCP; IPv6 is v6only.
+    Ip(SocketAddr),
+    /// A unix socket, and the permission bits of its file if they are given.
+    Unix(PathBuf, Option<u32>),
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path, _) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `timeouts` of a listener; `None` is `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// No byte in either direction for so long.
+    pub idle: Option<Duration>,
+    /// After one FIN: no byte for so long in the direction still open.
+    pub half_closed: Option<Duration>,
+    /// From accept, whatever happens.
+    pub session: Option<Duration>,
+}
+
+/// `relay`: how bytes are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayMode {
+    /// Copy, and splice while reads are large.
+    Auto,
+    /// Always copy.
+    Copy,
+    /// Splice whenever both sides are plain sockets and a pipe is to be had.
+    Splice,
+}
+
+/// `listeners.*.tcp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerTcp {
+    /// Length of the accept queue, connections.
+    pub backlog: u32,
+    /// `fast_open`: length of its queue; `None` is off.
+    pub fast_open: Option<u32>,
+    /// Wake only when data arrived, for at most so long; `None` is off.
+    pub defer_accept: Option<Duration>,
+    /// Bind addresses that do not exist yet.
+    pub freebind: bool,
+    /// Options of each accepted socket.
+    pub stream: StreamTcp,
+}
+
+/// Options of one connected TCP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamTcp {
+    /// Disable Nagle's algorithm.
+    pub nodelay: bool,
+    /// `None` is off.
+    pub keepalive: Option<Keepalive>,
+    /// How long sent bytes may stay unacknowledged; `None` is the kernel's way.
+    pub user_timeout: Option<Duration>,
+}
+
+/// TCP keepalive; the kernel counts in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Duration,
+    /// Unanswered probes before the connection is given up.
+    pub probes: u32,
+}
+
+/// One pool: backends, and how one is chosen and reached.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Unique among pools.
+    pub name: Arc<str>,
+    /// The policy, resolved against the catalogue.
+    pub policy: PolicySpec,
+    /// In the order of the file; names are unique within the pool. May be empty.
+    pub backends: Vec<Backend>,
+    /// How a backend is dialled.
+    pub connect: Connect,
+    /// `timeouts.idle`: `None` leaves the listener's, `Some(None)` is `off`.
+    pub idle: Option<Option<Duration>>,
+    /// Options of sockets to backends.
+    pub tcp: StreamTcp,
+}
+
+/// A policy by name. Parameters come with the policies that have any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicySpec {
+    /// A name the catalogue knows.
+    pub name: &'static str,
+}
+
+/// One backend of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique within the pool; the address as written unless `name` is given.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub address: BackendAddress,
+    /// Share of new sessions relative to the others, at least 1.
+    pub weight: u32,
+    /// Gets no new sessions.
+    pub disabled: bool,
+}
+
+/// Where a backend is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BackendAddress {
+    /// A fixed TCP address.
+    Ip(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A host name, resolved at start and refreshed.
+    Host(Arc<str>, u16),
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// `connect`: the bounds on reaching a backend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Connect {
+    /// One attempt.
+    pub timeout: Duration,
+    /// Attempts a session, at least 1.
+    pub attempts: u32,
+    /// All attempts and back-offs together.
+    pub deadline: Duration,
+    /// Pauses before the same backend is tried again.
+    pub backoff: Backoff,
+}
+
+/// `connect.backoff`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first pause.
+    pub base: Duration,
+    /// No pause is longer.
+    pub max: Duration,
+}

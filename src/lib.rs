@@ -1,0 +1,3 @@
+//! Peerway: a load-balancing TCP reverse proxy.
+
+pub mod config;

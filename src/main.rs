@@ -1,0 +1,3 @@
+//! The `peerway` program.
+
+fn main() {}
