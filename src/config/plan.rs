@@ -101,7 +101,7 @@ pub struct MetricsEndpoint {
 }
 
 /// `log`: both logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// A tracing filter, already checked, for the program's own log on stderr.
     pub level: String,
