@@ -1,0 +1,8 @@
+//! Real programs through a real proxy: a program that is missing is a failure.
+//!
+//! Behind the feature `interop`, since these programs must be installed; `tests/run` does both.
+#![cfg(feature = "interop")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "../support/mod.rs"]
+mod support;

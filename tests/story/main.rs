@@ -1,0 +1,7 @@
+//! Sessions through a real proxy, told from both ends: what one peer does, the other must see.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;

@@ -1,0 +1,48 @@
+//! What every test over sockets shares: a real proxy, scripted peers on free ports, bytes that know their place.
+//!
+//! A test starts backends ([`Backend`]), a proxy in front of them ([`Setup`]), and drives both ends of a session
+//! ([`Peer`]) by hand. Each target uses its own part of this, hence the permission for dead code.
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic"
+)]
+
+mod admin;
+mod lines;
+mod peer;
+mod process;
+mod proxy;
+
+pub(crate) use admin::Admin;
+pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, send_across, socket_pair_direct};
+pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, resident_kib};
+pub(crate) use proxy::{Proxy, Setup};
+
+use std::time::{Duration, Instant};
+
+/// A decimal megabyte.
+pub(crate) const MB: u64 = 1_000_000;
+
+/// How long anything that should happen soon may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a reset may take to cross the proxy: 200 ms, with five-fold slack for a busy machine.
+pub(crate) const RESET_WITHIN: Duration = Duration::from_secs(1);
+
+/// Looks again until `done` gives something, for at most [`PATIENCE`].
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
