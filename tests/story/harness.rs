@@ -4,9 +4,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::{
-    Backend, Blackhole, MB, Peer, RESET_WITHIN, Wait, send_across, socket_pair_direct,
-};
+use crate::support::{Backend, Blackhole, MB, Peer, RESET_WITHIN, Wait, send_across, socket_pair_direct};
 
 #[test]
 fn bytes_arrive_in_their_places() {
@@ -27,10 +25,7 @@ fn a_byte_too_many_or_too_few_is_noticed() {
         skewed.skip(offset);
         skewed.say(8);
         server.hear(8);
-        assert!(
-            fails(|| server.hear(8)),
-            "a stream that goes on at {offset} instead of 8"
-        );
+        assert!(fails(|| server.hear(8)), "a stream that goes on at {offset} instead of 8");
     }
 }
 
@@ -86,11 +81,7 @@ fn a_blackhole_answers_nobody_until_it_is_opened() {
     let mut server = backend.accept();
     let mut client = waiting.join().unwrap();
     send_across(&mut client, &mut server, 1000);
-    assert!(
-        backend
-            .accept_within(Wait::For(Duration::from_millis(50)))
-            .is_none()
-    );
+    assert!(backend.accept_within(Wait::For(Duration::from_millis(50))).is_none());
 }
 
 #[test]

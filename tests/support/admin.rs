@@ -41,49 +41,22 @@ impl Admin {
     /// One request on a connection of its own; `headers` are whole lines with their ends.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        self.try_ask(method, path, headers)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.try_ask(method, path, headers).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// The same, for an endpoint that may be gone.
-    pub(crate) fn try_ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &str,
-    ) -> std::io::Result<Answer> {
+    pub(crate) fn try_ask(&self, method: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
         let mut socket = self.connect()?;
-        let host = if self.address.starts_with("unix:") {
-            "localhost"
-        } else {
-            &self.address
-        };
-        write!(
-            socket,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
-        )?;
+        let host = if self.address.starts_with("unix:") { "localhost" } else { &self.address };
+        write!(socket, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n")?;
         let mut raw = Vec::new();
         socket.read_to_end(&mut raw)?;
         let raw = String::from_utf8_lossy(&raw).into_owned();
         let (head, body) = raw.split_once("\r\n\r\n").unwrap_or((&raw, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(0);
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        let body = if chunked {
-            unchunk(body)
-        } else {
-            body.to_owned()
-        };
-        Ok(Answer {
-            status,
-            head: head.to_owned(),
-            body,
-        })
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if chunked { unchunk(body) } else { body.to_owned() };
+        Ok(Answer { status, head: head.to_owned(), body })
     }
 
     fn connect(&self) -> std::io::Result<Socket> {
@@ -118,9 +91,7 @@ pub(crate) struct Scrape(Vec<(String, BTreeMap<String, String>, f64)>);
 
 impl Scrape {
     fn read(text: &str) -> Self {
-        let samples = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty());
+        let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         Self(
             samples
                 .map(|line| {
@@ -136,26 +107,15 @@ impl Scrape {
     /// Zero where there is none.
     pub(crate) fn get(&self, series: &str) -> f64 {
         let (name, labels) = split(series);
-        let fits = |have: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|(key, value)| have.get(key) == Some(value))
-        };
-        self.0
-            .iter()
-            .filter(|(found, have, _)| *found == name && fits(have))
-            .map(|(.., value)| value)
-            .sum()
+        let fits = |have: &BTreeMap<String, String>| labels.iter().all(|(key, value)| have.get(key) == Some(value));
+        self.0.iter().filter(|(found, have, _)| *found == name && fits(have)).map(|(.., value)| value).sum()
     }
 }
 
 /// `name{a="b"}` in its parts. Label values in tests hold no quotes or commas.
 fn split(series: &str) -> (String, BTreeMap<String, String>) {
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    let labels = labels
-        .trim_end_matches('}')
-        .split(',')
-        .filter_map(|pair| pair.split_once('='));
+    let labels = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
     let labels = labels.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()));
     (name.to_owned(), labels.collect())
 }

@@ -36,11 +36,7 @@ impl Lines {
     }
 
     /// Waits until `look` finds what it looks for; `None` when time is up or the pipe ended without it.
-    pub(super) fn wait<T>(
-        &self,
-        within: Duration,
-        mut look: impl FnMut(&[String]) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn wait<T>(&self, within: Duration, mut look: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
         let end = Instant::now() + within;
         let mut heard = self.0.0.lock().unwrap();
         loop {

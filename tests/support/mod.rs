@@ -2,12 +2,7 @@
 //!
 //! A test starts backends ([`Backend`]), a proxy in front of them ([`Setup`]), and drives both ends of a session
 //! ([`Peer`]) by hand. Each target uses its own part of this, hence the permission for dead code.
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should panic"
-)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod admin;
 mod lines;
@@ -39,10 +34,7 @@ pub(crate) fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> 
         if let Some(found) = done() {
             return found;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

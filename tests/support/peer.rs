@@ -26,11 +26,7 @@ impl Peer {
     pub(crate) fn new(socket: Socket, says: u64, hears: u64) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self {
-            socket,
-            says: Stream::new(says),
-            hears: Stream::new(hears),
-        }
+        Self { socket, says: Stream::new(says), hears: Stream::new(hears) }
     }
 
     /// Connects to a TCP address; the peer speaks and expects the streams of a plain client.
@@ -90,14 +86,9 @@ impl Peer {
     /// Says its stream until nobody takes any more of it for 300 ms; returns how much went out.
     pub(crate) fn say_until_stalled(&mut self) -> u64 {
         let before = self.says.at;
-        self.socket
-            .set_write_timeout(Some(Duration::from_millis(300)))
-            .unwrap();
+        self.socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
         let error = self.try_say(1 << 40).unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-            "say until stalled: {error}"
-        );
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "say until stalled: {error}");
         self.socket.set_write_timeout(Some(PATIENCE)).unwrap();
         self.says.at - before
     }
@@ -115,18 +106,12 @@ impl Peer {
         while left > 0 {
             let room = &mut buffer[..left.min(CHUNK) as usize];
             match (&self.socket).read(room) {
-                Ok(0) => panic!(
-                    "end of stream at offset {}, {left} bytes early",
-                    self.hears.at
-                ),
+                Ok(0) => panic!("end of stream at offset {}, {left} bytes early", self.hears.at),
                 Ok(read) => {
                     self.hears.check(&room[..read]);
                     left -= read as u64;
                 }
-                Err(error) => panic!(
-                    "hear: {error} at offset {}, {left} bytes early",
-                    self.hears.at
-                ),
+                Err(error) => panic!("hear: {error} at offset {}, {left} bytes early", self.hears.at),
             }
         }
     }
@@ -172,17 +157,11 @@ impl Peer {
     #[track_caller]
     pub(crate) fn hear_reset_within(&mut self, within: Duration) {
         let seen = wait_for(&self.socket, PollFlags::empty(), within);
-        assert!(
-            seen.contains(PollFlags::ERR),
-            "expected a reset within {within:?}, saw {seen:?}"
-        );
+        assert!(seen.contains(PollFlags::ERR), "expected a reset within {within:?}, saw {seen:?}");
         let mut buffer = vec![0; CHUNK as usize];
         loop {
             match (&self.socket).read(&mut buffer) {
-                Ok(0) => panic!(
-                    "a clean end at offset {} where a reset was due",
-                    self.hears.at
-                ),
+                Ok(0) => panic!("a clean end at offset {} where a reset was due", self.hears.at),
                 Ok(read) => self.hears.check(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
                 Err(error) => panic!("expected a reset, got {error}"),
@@ -194,16 +173,10 @@ impl Peer {
     #[track_caller]
     pub(crate) fn hear_reset_after_end(&mut self) {
         let seen = wait_for(&self.socket, PollFlags::empty(), RESET_WITHIN);
-        assert!(
-            seen.contains(PollFlags::ERR),
-            "expected a reset within {RESET_WITHIN:?}, saw {seen:?}"
-        );
+        assert!(seen.contains(PollFlags::ERR), "expected a reset within {RESET_WITHIN:?}, saw {seen:?}");
         let error = self.socket.take_error().unwrap().unwrap();
         assert!(
-            matches!(
-                error.kind(),
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-            ),
+            matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
             "expected a reset, got {error}"
         );
     }
@@ -309,8 +282,7 @@ impl Backend {
     /// The next connection, as the peer a plain client expects.
     #[track_caller]
     pub(crate) fn accept(&self) -> Peer {
-        self.accept_within(Wait::Usual)
-            .expect("a connection to the backend")
+        self.accept_within(Wait::Usual).expect("a connection to the backend")
     }
 
     /// The next connection, if one comes.
@@ -331,19 +303,13 @@ impl Backend {
         let listener = Arc::new(self.listener);
         let accepted = Arc::new(AtomicU64::new(0));
         let script = Arc::new(script);
-        let service = Service {
-            listener: listener.clone(),
-            accepted: accepted.clone(),
-        };
+        let service = Service { listener: listener.clone(), accepted: accepted.clone() };
         std::thread::spawn(move || {
             while let Ok((socket, _)) = listener.accept() {
                 accepted.fetch_add(1, Ordering::Relaxed);
                 let script = script.clone();
                 let peer = Peer::new(socket, SERVER, CLIENT);
-                std::thread::Builder::new()
-                    .stack_size(128 * 1024)
-                    .spawn(move || script(peer))
-                    .unwrap();
+                std::thread::Builder::new().stack_size(128 * 1024).spawn(move || script(peer)).unwrap();
             }
         });
         service
@@ -401,14 +367,9 @@ pub(crate) struct Blackhole {
 impl Blackhole {
     pub(crate) fn new() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener
-            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-            .unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         listener.listen(0).unwrap();
-        let mut hole = Self {
-            listener,
-            filler: Vec::new(),
-        };
+        let mut hole = Self { listener, filler: Vec::new() };
         while hole.swallows() {}
         hole
     }
@@ -416,9 +377,7 @@ impl Blackhole {
     /// Whether one more connection fits into the queue.
     fn swallows(&mut self) -> bool {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let connected = socket
-            .connect_timeout(&self.address().into(), Duration::from_millis(200))
-            .is_ok();
+        let connected = socket.connect_timeout(&self.address().into(), Duration::from_millis(200)).is_ok();
         self.filler.extend(connected.then_some(socket));
         connected
     }
@@ -434,9 +393,7 @@ impl Blackhole {
             self.listener.accept().unwrap();
         }
         self.listener.listen(64).unwrap();
-        Backend {
-            listener: self.listener,
-        }
+        Backend { listener: self.listener }
     }
 }
 
@@ -461,10 +418,7 @@ struct Stream {
 
 impl Stream {
     fn new(seed: u64) -> Self {
-        Self {
-            seed: mix(seed),
-            at: 0,
-        }
+        Self { seed: mix(seed), at: 0 }
     }
 
     /// The eight bytes that start at offset `word * 8`.
@@ -493,10 +447,7 @@ impl Stream {
         self.peek(&mut due);
         if let Some(wrong) = (0..bytes.len()).find(|&i| due[i] != bytes[i]) {
             let at = self.at + wrong as u64;
-            panic!(
-                "byte at offset {at} is {:#04x}, not {:#04x}: lost, doubled or altered",
-                bytes[wrong], due[wrong]
-            );
+            panic!("byte at offset {at} is {:#04x}, not {:#04x}: lost, doubled or altered", bytes[wrong], due[wrong]);
         }
         self.at += bytes.len() as u64;
     }

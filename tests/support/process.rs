@@ -40,11 +40,7 @@ impl Program {
     pub(crate) fn listening(mut self, port: u16) -> Self {
         let (child, name, said) = (&mut self.child, &self.name, &self.said);
         eventually(&format!("{name} on port {port}"), || {
-            assert!(
-                child.try_wait().unwrap().is_none(),
-                "{name} ended: {:#?}",
-                said.all()
-            );
+            assert!(child.try_wait().unwrap().is_none(), "{name} ended: {:#?}", said.all());
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
         });
         self
@@ -74,11 +70,7 @@ pub(super) fn end(id: u32, signal: rustix::process::Signal) {
 
 /// A port of 127.0.0.1 that was free a moment ago, for programs that cannot choose one themselves.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// How many descriptors a process has open.
@@ -88,21 +80,15 @@ pub(crate) fn descriptors(id: u32) -> usize {
 
 /// How many of them are pipe ends.
 pub(crate) fn pipes(id: u32) -> usize {
-    let links = fs::read_dir(format!("/proc/{id}/fd"))
-        .unwrap()
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    links
-        .filter(|link| link.to_string_lossy().starts_with("pipe:"))
-        .count()
+    let links =
+        fs::read_dir(format!("/proc/{id}/fd")).unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
 }
 
 /// Resident memory of a process.
 pub(crate) fn resident_kib(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 

@@ -50,18 +50,12 @@ impl Setup {
 
     /// With a file of the test's own.
     pub(crate) fn file(yaml: impl Into<String>) -> Self {
-        Self {
-            whole: Some(yaml.into()),
-            ..Self::to::<SocketAddr>([])
-        }
+        Self { whole: Some(yaml.into()), ..Self::to::<SocketAddr>([]) }
     }
 
     /// `front` binds here instead.
     pub(crate) fn bind(self, bind: impl Display) -> Self {
-        Self {
-            bind: format!("{bind}"),
-            ..self
-        }
+        Self { bind: format!("{bind}"), ..self }
     }
 
     /// One more line at the top level.
@@ -90,10 +84,7 @@ impl Setup {
 
     /// Nobody reads the proxy's stdout.
     pub(crate) fn stdout_stuck(self) -> Self {
-        Self {
-            read_stdout: false,
-            ..self
-        }
+        Self { read_stdout: false, ..self }
     }
 
     /// The folder the proxy's file will be in, and where it runs.
@@ -102,18 +93,8 @@ impl Setup {
     }
 
     fn yaml(&self) -> String {
-        let Self {
-            process,
-            bind,
-            listener,
-            pool,
-            ..
-        } = self;
-        let backends: Vec<String> = self
-            .backends
-            .iter()
-            .map(|backend| format!("{backend:?}"))
-            .collect();
+        let Self { process, bind, listener, pool, .. } = self;
+        let backends: Vec<String> = self.backends.iter().map(|backend| format!("{backend:?}")).collect();
         let backends = backends.join(", ");
         self.whole.clone().unwrap_or_else(|| {
             format!(
@@ -128,12 +109,7 @@ impl Setup {
     #[track_caller]
     pub(crate) fn start(self) -> Proxy {
         let proxy = self.launch();
-        let ready = proxy.log.wait(PATIENCE, |lines| {
-            lines
-                .iter()
-                .any(|line| message(line) == "ready")
-                .then_some(())
-        });
+        let ready = proxy.log.wait(PATIENCE, |lines| lines.iter().any(|line| message(line) == "ready").then_some(()));
         assert!(ready.is_some(), "not ready: {:#?}", proxy.log.all());
         proxy
     }
@@ -152,12 +128,7 @@ impl Setup {
         let file = self.dir.path().join("peerway.yaml");
         std::fs::write(&file, self.yaml()).unwrap();
         let mut line = self.wrapper.clone();
-        line.extend([
-            binary().display().to_string(),
-            "run".into(),
-            "-c".into(),
-            file.display().to_string(),
-        ]);
+        line.extend([binary().display().to_string(), "run".into(), "-c".into(), file.display().to_string()]);
         let mut child = Command::new(&line[0])
             .args(&line[1..])
             .current_dir(self.dir.path())
@@ -168,26 +139,15 @@ impl Setup {
             .unwrap();
         let stdout = child.stdout.take().unwrap();
         let log = Lines::of(child.stderr.take().unwrap());
-        let (access, stuck) = if self.read_stdout {
-            (Lines::of(stdout), None)
-        } else {
-            (Lines::default(), Some(stdout))
-        };
-        Proxy {
-            child,
-            log,
-            access,
-            stuck,
-            heard: AtomicUsize::new(0),
-            dir: self.dir,
-        }
+        let (access, stuck) =
+            if self.read_stdout { (Lines::of(stdout), None) } else { (Lines::default(), Some(stdout)) };
+        Proxy { child, log, access, stuck, heard: AtomicUsize::new(0), dir: self.dir }
     }
 }
 
 /// The proxy under test.
 pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("PEERWAY_BIN")
-        .map_or_else(|| env!("CARGO_BIN_EXE_peerway").into(), PathBuf::from)
+    std::env::var_os("PEERWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_peerway").into(), PathBuf::from)
 }
 
 /// A running proxy, killed when dropped.
@@ -214,27 +174,16 @@ impl Proxy {
 
     /// Every address a listener announced, in order.
     pub(crate) fn addresses(&self, listener: &str) -> Vec<String> {
-        let lines = self
-            .log
-            .all()
-            .into_iter()
-            .filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-        let bound =
-            lines.filter(|line| line["message"] == "listening" && line["listener"] == listener);
-        bound
-            .map(|line| line["address"].as_str().unwrap().to_owned())
-            .collect()
+        let lines = self.log.all().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        let bound = lines.filter(|line| line["message"] == "listening" && line["listener"] == listener);
+        bound.map(|line| line["address"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The first address of a listener.
     #[track_caller]
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         let addresses = self.addresses(listener);
-        addresses
-            .first()
-            .unwrap_or_else(|| panic!("no listener {listener}"))
-            .parse()
-            .unwrap()
+        addresses.first().unwrap_or_else(|| panic!("no listener {listener}")).parse().unwrap()
     }
 
     /// A client of `front`.
@@ -282,21 +231,14 @@ impl Proxy {
     pub(crate) fn ended(&self) -> Value {
         let number = self.heard.fetch_add(1, Ordering::Relaxed);
         let found = self.access.wait(PATIENCE, |lines| ends(lines).nth(number));
-        found.unwrap_or_else(|| {
-            panic!(
-                "session {number} has not ended in the access log: {:#?}",
-                self.access.all()
-            )
-        })
+        found.unwrap_or_else(|| panic!("session {number} has not ended in the access log: {:#?}", self.access.all()))
     }
 
     /// Why that session ended: `cause side phase`.
     #[track_caller]
     pub(crate) fn why(&self) -> String {
         let end = self.ended();
-        ["cause", "side", "phase"]
-            .map(|key| end[key].as_str().unwrap_or("?").to_owned())
-            .join(" ")
+        ["cause", "side", "phase"].map(|key| end[key].as_str().unwrap_or("?").to_owned()).join(" ")
     }
 
     /// Lines of its own log so far.
@@ -307,9 +249,7 @@ impl Proxy {
     /// Waits for a line of its own log that contains `text`.
     #[track_caller]
     pub(crate) fn logs(&self, text: &str) -> String {
-        let found = self.log.wait(PATIENCE, |lines| {
-            lines.iter().find(|line| line.contains(text)).cloned()
-        });
+        let found = self.log.wait(PATIENCE, |lines| lines.iter().find(|line| line.contains(text)).cloned());
         found.unwrap_or_else(|| panic!("no line with {text:?}: {:#?}", self.log.all()))
     }
 
@@ -331,11 +271,7 @@ impl Proxy {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(
-                start.elapsed() < within,
-                "still running after {within:?}: {:#?}",
-                self.log.all()
-            );
+            assert!(start.elapsed() < within, "still running after {within:?}: {:#?}", self.log.all());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -354,15 +290,9 @@ impl Drop for Proxy {
             );
             return;
         }
-        assert!(
-            !log.iter().any(|line| line.contains("panicked")),
-            "the proxy panicked: {log:#?}"
-        );
+        assert!(!log.iter().any(|line| line.contains("panicked")), "the proxy panicked: {log:#?}");
         let signal = status.unwrap().signal();
-        assert!(
-            !matches!(signal, Some(6 | 11)),
-            "the proxy died of signal {signal:?}: {log:#?}"
-        );
+        assert!(!matches!(signal, Some(6 | 11)), "the proxy died of signal {signal:?}: {log:#?}");
     }
 }
 
@@ -402,10 +332,7 @@ fn message(line: &str) -> String {
 }
 
 fn ends(lines: &[String]) -> impl Iterator<Item = Value> + '_ {
-    lines
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["kind"] == "end")
+    lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["kind"] == "end")
 }
 
 /// Tests with thousands of sessions hold both ends of each.

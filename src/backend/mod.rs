@@ -1,0 +1,153 @@
+//! A backend's live state, by identity: pool name and backend name.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::metrics::{ConnectFailure, Counter, Histogram, LATENCY_BOUNDS, Lanes, Seconds};
+
+/// Names one [`Backend`] for as long as the process lives; never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u32);
+
+/// What is known and counted about one backend.
+///
+/// Weight, tier and limits are not identity: they sit in a pool's snapshot, so that changing them
+/// keeps history.
+#[derive(Debug)]
+pub struct Backend {
+    /// Stable over snapshots.
+    pub id: BackendId,
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// Its name within the pool.
+    pub name: Arc<str>,
+    /// What is counted about it.
+    pub cells: BackendCells,
+    active: AtomicU32,
+}
+
+impl Backend {
+    /// Sessions that hold it now, those still connecting included.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place; the returned guard gives it back.
+    pub fn claim(self: &Arc<Self>) -> Claim {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Claim(self.clone())
+    }
+}
+
+/// One session's place at a backend.
+#[derive(Debug)]
+pub struct Claim(Arc<Backend>);
+
+impl Claim {
+    /// The backend that is held.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The cells of one backend.
+#[derive(Debug)]
+pub struct BackendCells {
+    /// Connections established to it.
+    pub connections: Counter,
+    /// Payload bytes.
+    pub bytes: Lanes,
+    /// Time spent establishing those connections.
+    pub connect_seconds: Seconds,
+    /// Time to first bytes.
+    pub first_byte_seconds: Seconds,
+    /// Failed attempts, by [`ConnectFailure`].
+    pub failures: [Counter; ConnectFailure::ALL.len()],
+    /// Connect times; shown with `metrics.backend_histograms`.
+    pub connect_histogram: Histogram,
+}
+
+impl BackendCells {
+    fn new(workers: usize) -> Self {
+        Self {
+            connections: Counter::default(),
+            bytes: Lanes::new(workers),
+            connect_seconds: Seconds::default(),
+            first_byte_seconds: Seconds::default(),
+            failures: Default::default(),
+            connect_histogram: Histogram::new(LATENCY_BOUNDS),
+        }
+    }
+}
+
+/// Hands out backends by identity, so that a reload finds the one that is there.
+///
+/// Only config loading and discovery come here; no session does.
+#[derive(Debug)]
+pub struct Registry {
+    workers: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    next: u32,
+    backends: BTreeMap<(Arc<str>, Arc<str>), std::sync::Weak<Backend>>,
+}
+
+impl Registry {
+    /// For a process of so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, known: Mutex::default() }
+    }
+
+    /// The backend of that identity: the living one, or a new one.
+    pub fn get(&self, pool: &Arc<str>, name: &Arc<str>) -> Arc<Backend> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (pool.clone(), name.clone());
+        if let Some(backend) = known.backends.get(&key).and_then(std::sync::Weak::upgrade) {
+            return backend;
+        }
+        known.backends.retain(|_, backend| backend.strong_count() > 0);
+        let id = BackendId(known.next);
+        known.next += 1;
+        let (pool, name) = key.clone();
+        let backend =
+            Arc::new(Backend { id, pool, name, cells: BackendCells::new(self.workers), active: AtomicU32::new(0) });
+        known.backends.insert(key, Arc::downgrade(&backend));
+        backend
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_identity_is_the_same_backend_while_it_lives() {
+        let registry = Registry::new(1);
+        let (pool, name): (Arc<str>, Arc<str>) = ("p".into(), "b".into());
+        let first = registry.get(&pool, &name);
+        let claim = first.claim();
+        assert!(Arc::ptr_eq(&first, &registry.get(&pool, &name)));
+        let id = first.id;
+        drop((first, claim));
+        assert_ne!(registry.get(&pool, &name).id, id);
+    }
+
+    #[test]
+    fn a_claim_gives_its_place_back() {
+        let backend = Registry::new(1).get(&"p".into(), &"b".into());
+        let claims = [backend.claim(), backend.claim()];
+        assert_eq!(backend.active(), 2);
+        drop(claims);
+        assert_eq!(backend.active(), 0);
+    }
+}

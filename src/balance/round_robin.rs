@@ -1,0 +1,138 @@
+//! Smooth weighted round robin: turns in proportion to weight, spread as evenly as they can be.
+//!
+//! The order is that of nginx's upstream balancer (Igor Sysoev, commit 52327e0627f4, 2012): each turn
+//! every seat gains its weight, the richest is taken and pays the sum of all weights.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Draw, Member, Policy, PolicyKind, Seat};
+
+pub(super) const KIND: PolicyKind = PolicyKind {
+    name: "round_robin",
+    summary: "in turn, in proportion to weight, evenly spread (smooth weighted round robin)",
+};
+
+/// Making a schedule costs turns × seats; this bounds it to some tens of milliseconds.
+const MAX_WORK: usize = 16_000_000;
+
+/// A schedule made with the snapshot, walked by the pool's one cursor.
+#[derive(Debug)]
+pub(super) struct RoundRobin {
+    schedule: Box<[Seat]>,
+    cursor: Arc<AtomicUsize>,
+}
+
+impl RoundRobin {
+    pub(super) fn new(members: &[Member], cursor: Arc<AtomicUsize>) -> Self {
+        Self { schedule: schedule(members), cursor }
+    }
+}
+
+impl Policy for RoundRobin {
+    fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Seat> {
+        let length = self.schedule.len();
+        if length == 0 {
+            return None;
+        }
+        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % length;
+        let (before, after) = self.schedule.split_at(start);
+        after.iter().chain(before).copied().find(|seat| members[usize::from(seat.0)].may_take(draw))
+    }
+}
+
+/// One round of turns over the usable seats.
+fn schedule(members: &[Member]) -> Box<[Seat]> {
+    let usable: Vec<(Seat, u32)> = members
+        .iter()
+        .zip(0u16..)
+        .filter(|(member, _)| member.usable)
+        .map(|(member, index)| (Seat(index), member.weight.max(1)))
+        .collect();
+    let weights = reduce(usable.iter().map(|(_, weight)| *weight).collect());
+    turns(&weights).into_iter().map(|place| usable[place].0).collect()
+}
+
+/// Divides by the common divisor, and by more where a round would be too long to lay out.
+fn reduce(mut weights: Vec<u32>) -> Vec<u32> {
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    weights.iter_mut().for_each(|weight| *weight /= divisor);
+    let total: usize = weights.iter().map(|weight| *weight as usize).sum();
+    let longest = (MAX_WORK / weights.len().max(1)).max(weights.len());
+    if total > longest {
+        let scale = longest as f64 / total as f64;
+        weights.iter_mut().for_each(|weight| *weight = ((f64::from(*weight) * scale).round() as u32).max(1));
+    }
+    weights
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The smooth weighted order of one round: places in `weights`.
+fn turns(weights: &[u32]) -> Vec<usize> {
+    let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
+    if total as usize == weights.len() {
+        return (0..weights.len()).collect();
+    }
+    let mut wealth = vec![0i64; weights.len()];
+    let turn = |_| {
+        let mut richest = 0;
+        for (place, weight) in weights.iter().enumerate() {
+            wealth[place] += i64::from(*weight);
+            if wealth[place] > wealth[richest] {
+                richest = place;
+            }
+        }
+        wealth[richest] -= total;
+        richest
+    };
+    (0..total).map(turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_classic_order() {
+        assert_eq!(turns(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(turns(&[1, 1, 1]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn extreme_weights_keep_their_order_of_magnitude_and_a_bound() {
+        let weights = reduce((1..=2000).map(|i| 65_536 - i).collect());
+        let round: usize = weights.iter().map(|weight| *weight as usize).sum();
+        assert!(round <= MAX_WORK / 2000 + 2000, "{round}");
+        assert_eq!(reduce(vec![65_535, 1]), [65_535, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_round_gives_each_seat_its_weight(weights in prop::collection::vec(1u32..50, 1..20)) {
+            let order = turns(&reduce(weights.clone()));
+            for (place, weight) in weights.iter().enumerate() {
+                let got = order.iter().filter(|taken| **taken == place).count();
+                let total: u32 = weights.iter().sum();
+                prop_assert_eq!(got * total as usize, *weight as usize * order.len());
+            }
+        }
+
+        #[test]
+        fn no_seat_is_ever_more_than_a_turn_or_so_off_its_share(weights in prop::collection::vec(1u32..20, 2..10)) {
+            let order = turns(&weights);
+            let total: u32 = weights.iter().sum();
+            for (place, weight) in weights.iter().enumerate() {
+                let mut got = 0.0;
+                for (turn, taken) in order.iter().enumerate() {
+                    got += f64::from(u8::from(*taken == place));
+                    let fair = (turn + 1) as f64 * f64::from(*weight) / f64::from(total);
+                    prop_assert!((got - fair).abs() < weights.len() as f64, "{} against {}", got, fair);
+                }
+            }
+        }
+    }
+}

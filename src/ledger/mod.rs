@@ -1,0 +1,228 @@
+//! The ledger: one record a session, from accept to its one end; the live listing; the access log.
+
+mod access;
+mod outcome;
+mod record;
+mod rounds;
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::backend::Backend;
+use crate::listener::Accepted;
+use crate::metrics::{Cause, Counter};
+use crate::net::{Peer, Target};
+use crate::pool::Pool;
+use crate::upstream::Attempt;
+
+pub use access::{AccessLogs, Kind};
+pub use outcome::{Failure, Outcome};
+pub use record::{Progress, Record, SessionId};
+pub use rounds::rounds;
+
+/// All sessions of the process: those that live, and the log of those that ended.
+#[derive(Debug)]
+pub struct Ledger {
+    /// One a worker, so that workers do not wait for each other.
+    shards: Box<[Shard]>,
+    next_id: AtomicU64,
+    access: AccessLogs,
+    panics: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    live: Mutex<BTreeMap<SessionId, Arc<Record>>>,
+}
+
+impl Ledger {
+    /// An empty ledger for a process of so many workers.
+    pub fn new(workers: usize, access: AccessLogs) -> Self {
+        // The start time in the high half keeps ids unique, and rising, over restarts.
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            shards: (0..workers).map(|_| Shard::default()).collect(),
+            next_id: AtomicU64::new(epoch << 32 | 1),
+            access,
+            panics: Counter::default(),
+        }
+    }
+
+    /// Opens the record of a session that `worker` serves.
+    pub fn open(self: &Arc<Self>, accepted: &Accepted, worker: usize) -> Entry {
+        let id = SessionId(self.next_id.fetch_add(1, Relaxed));
+        let record = Arc::new(Record::new(id, accepted, worker));
+        self.shards[worker].lock().insert(id, record.clone());
+        Entry { ledger: self.clone(), record, closed: false }
+    }
+
+    /// Living sessions after `after` in the order of their ids, at most `limit` of those that `wanted` likes.
+    pub fn list(
+        &self,
+        after: Option<SessionId>,
+        limit: usize,
+        mut wanted: impl FnMut(&Record) -> bool,
+    ) -> Vec<Arc<Record>> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            found.extend(shard.list(after, limit, &mut wanted));
+        }
+        found.sort_unstable_by_key(|record| record.id);
+        found.truncate(limit);
+        found
+    }
+
+    /// Asks one session to end; false if there is none of that id.
+    pub fn end(&self, id: SessionId, cause: Cause) -> bool {
+        let record = self.shards.iter().find_map(|shard| shard.lock().get(&id).cloned());
+        record.is_some_and(|record| {
+            record.stop.ask(cause);
+            true
+        })
+    }
+
+    /// Living sessions of each worker.
+    pub fn active(&self) -> Vec<usize> {
+        self.shards.iter().map(|shard| shard.lock().len()).collect()
+    }
+
+    /// Sessions that panicked.
+    pub fn panics(&self) -> u64 {
+        self.panics.get()
+    }
+
+    /// The access log's writers.
+    pub fn access(&self) -> &AccessLogs {
+        &self.access
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Record>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists in small steps, so that a long listing never holds up the worker.
+    fn list(
+        &self,
+        mut after: Option<SessionId>,
+        limit: usize,
+        wanted: &mut impl FnMut(&Record) -> bool,
+    ) -> Vec<Arc<Record>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        const STEP: usize = 256;
+        let mut found = Vec::new();
+        loop {
+            let from = after.map_or(Unbounded, Excluded);
+            let step: Vec<_> =
+                self.lock().range((from, Unbounded)).take(STEP).map(|(_, record)| record.clone()).collect();
+            let Some(last) = step.last() else {
+                return found;
+            };
+            after = Some(last.id);
+            for record in step {
+                if found.len() == limit {
+                    return found;
+                }
+                if wanted(&record) {
+                    found.push(record);
+                }
+            }
+        }
+    }
+}
+
+/// A session's hold on its record. Closing it counts and logs the end; dropping it unclosed means a
+/// panic, and that is counted and logged too.
+#[derive(Debug)]
+pub struct Entry {
+    ledger: Arc<Ledger>,
+    record: Arc<Record>,
+    closed: bool,
+}
+
+impl Entry {
+    /// The record.
+    pub fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    /// Where the session goes, once that is known.
+    pub fn pool(&self) -> Option<Arc<Pool>> {
+        self.record.progress().pool.clone()
+    }
+
+    /// Notes where the session goes.
+    pub fn routed(&self, pool: &Arc<Pool>) {
+        self.record.routed(pool);
+    }
+
+    /// Notes one attempt to reach a backend.
+    pub fn attempted(&self, attempt: Attempt) {
+        self.record.attempted(attempt);
+    }
+
+    /// Notes that a backend is connected, from where and to where.
+    pub fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {
+        self.record.established(backend, target, from);
+        self.ledger.access.write(Kind::Start, &self.record, None);
+    }
+
+    /// Runs the session until it ends, or until someone asks it to.
+    ///
+    /// When this returns, what the session held is still to be dropped with the future.
+    pub async fn unless_stopped(&self, session: impl Future<Output = Result<Outcome, Failure>>) -> Outcome {
+        let mut session = pin!(session);
+        let mut registered = false;
+        poll_fn(|cx| {
+            // A task's waker never changes, so once is enough.
+            if !std::mem::replace(&mut registered, true) {
+                self.record.stop.register(cx.waker());
+            }
+            if let Some(cause) = self.record.stop.asked() {
+                return Poll::Ready(Outcome::stopped(cause, self.record.phase()));
+            }
+            session
+                .as_mut()
+                .poll(cx)
+                .map(|result| result.unwrap_or_else(|failure| Outcome::failed(failure, self.record.phase())))
+        })
+        .await
+    }
+
+    /// Counts and logs the session's one end.
+    pub fn close(mut self, outcome: Outcome) {
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.closed = true;
+        let record = &self.record;
+        self.ledger.shards[record.worker].lock().remove(&record.id);
+        record.listener.cells.duration.observe(record.started.elapsed());
+        // The line goes first: whoever sees the count can find the line on its way.
+        self.ledger.access.write(Kind::End, record, Some(&outcome));
+        record.cells().closed.inc(outcome.cause, outcome.side, outcome.phase);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        if std::thread::panicking() {
+            self.ledger.panics.inc();
+            tracing::error!(session = %self.record.id, listener = %self.record.listener.name, "session panicked; it was reset, the proxy goes on");
+            self.settle(Outcome::internal(self.record.phase()));
+        } else {
+            // Not a panic: the worker's runtime is being dropped at the end of the process.
+            self.settle(Outcome::stopped(Cause::Shutdown, self.record.phase()));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The rounds: a worker looks over its sessions a few times a second and ends those past a limit.
+//!
+//! This is all the timing a living session costs: no timer of its own, nothing to re-arm when bytes
+//! move, and limits that were changed by a reload hold from the next round on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::task::yield_now;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Kind, Ledger, Record, SessionId};
+use crate::metrics::{Cause, Direction};
+use crate::relay::Workbench;
+
+/// Between rounds: limits act at most this much late, twice over for idle ones.
+const ROUND: Duration = Duration::from_millis(250);
+/// Sessions looked at before others run: some tens of microseconds.
+const STEP: usize = 512;
+/// A round that comes later than this was held up by a stopped process or a starved machine, and the
+/// bytes that came meanwhile are not read yet. That time is nobody's idleness.
+const LATEST: Duration = Duration::from_secs(1);
+
+/// Looks over the sessions of `worker` for as long as the process lives.
+pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
+    let mut ticks = interval(ROUND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = RoundsClock { now: 1, read_at: Instant::now() };
+    let mut since_tidy = 0;
+    loop {
+        ticks.tick().await;
+        let now = clock.advance(Instant::now());
+        round(&ledger, bench.worker(), now).await;
+        since_tidy = (since_tidy + 1) % 4;
+        if since_tidy == 0 {
+            bench.tidy();
+        }
+    }
+}
+
+/// Milliseconds that leave out the time in which no round could be made.
+struct RoundsClock {
+    now: u64,
+    read_at: Instant,
+}
+
+impl RoundsClock {
+    fn advance(&mut self, at: Instant) -> u64 {
+        self.now += at.duration_since(self.read_at).min(LATEST).as_millis() as u64;
+        self.read_at = at;
+        self.now
+    }
+}
+
+async fn round(ledger: &Ledger, worker: usize, now: u64) {
+    let mut after: Option<SessionId> = None;
+    loop {
+        let step = ledger.shards[worker].list(after, STEP, &mut |_| true);
+        let Some(last) = step.last() else { return };
+        after = Some(last.id);
+        for record in &step {
+            look(ledger, record, now);
+        }
+        yield_now().await;
+    }
+}
+
+/// Ends one session if it is past a limit, and writes its interval line if one is due.
+fn look(ledger: &Ledger, record: &Record, now: u64) {
+    let seen = &record.rounds;
+    let pulse = record.tally.pulse();
+    if seen.pulse.swap(pulse, Relaxed) != pulse || seen.changed_at.load(Relaxed) == 0 {
+        seen.changed_at.store(now, Relaxed);
+    }
+    seen.looked_at.store(now, Relaxed);
+    if let Some(cause) = past_limit(record) {
+        record.stop.ask(cause);
+    }
+    if let Some(every) = ledger.access.interval(record) {
+        let last = seen.logged_at.load(Relaxed);
+        if last == 0 || now.saturating_sub(last) >= every.as_millis() as u64 {
+            seen.logged_at.store(now, Relaxed);
+            if last != 0 {
+                ledger.access.write(Kind::Interval, record, None);
+            }
+        }
+    }
+}
+
+/// The limit that a session has passed. While a backend is being reached, only the session's own counts.
+fn past_limit(record: &Record) -> Option<Cause> {
+    let limits = &record.listener.timeouts;
+    if limits.session().is_some_and(|limit| record.started.elapsed() >= limit) {
+        return Some(Cause::SessionLimit);
+    }
+    record.tally.connected()?;
+    let idle_for = record.idle_for();
+    let closing = record.tally.has_finished(Direction::Up) || record.tally.has_finished(Direction::Down);
+    let half_closed = limits.half_closed().filter(|_| closing);
+    let idle = match &record.progress().pool {
+        Some(pool) => pool.idle(limits.idle()),
+        None => limits.idle(),
+    };
+    let passed = |limit: Option<Duration>| limit.is_some_and(|limit| idle_for >= limit);
+    match (passed(half_closed), passed(idle)) {
+        (true, _) => Some(Cause::HalfClosedTimeout),
+        (false, true) => Some(Cause::Idle),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_process_makes_nobody_idle() {
+        let start = Instant::now();
+        let mut clock = RoundsClock { now: 1, read_at: start };
+        assert_eq!(clock.advance(start + Duration::from_millis(250)), 251);
+        assert_eq!(clock.advance(start + Duration::from_secs(30)), 1251);
+    }
+}

@@ -1,0 +1,186 @@
+//! The accept loop: one a worker and address.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::sleep;
+
+use super::ListenerLive;
+use crate::admission::{Gate, Permit};
+use crate::drain::{Lifecycle, Stage};
+use crate::metrics::{AcceptError, Refused};
+use crate::net::{BoundSocket, Peer, Stream, refuse_new_connections};
+
+/// A client that was let in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its socket.
+    pub stream: Stream,
+    /// Its address.
+    pub peer: Peer,
+    /// Where it arrived.
+    pub listener: Arc<ListenerLive>,
+    /// Its place under the process's limit.
+    pub permit: Permit,
+    /// When it was accepted.
+    pub at: Instant,
+}
+
+/// What one accept loop needs.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    /// Whose socket it is.
+    pub listener: Arc<ListenerLive>,
+    /// The process's limit.
+    pub gate: Arc<Gate>,
+    /// Tells when to stop.
+    pub life: Arc<Lifecycle>,
+}
+
+/// The pause after the first failing accept; doubled while it goes on failing.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// Long enough not to spin, short enough to accept within a second of relief.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), Peer::tcp(peer))),
+            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+        }
+    }
+}
+
+impl Acceptor {
+    /// Accepts until the process drains, and hands each client to `serve`, which must not block.
+    ///
+    /// # Errors
+    /// Only if the socket cannot be registered with this thread's runtime.
+    pub async fn run(self, socket: BoundSocket, serve: impl Fn(Accepted)) -> io::Result<()> {
+        let socket = match socket {
+            BoundSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
+            BoundSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
+        };
+        let mut draining = pin!(self.life.reached(Stage::Draining));
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut draining => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = SHORTEST_PAUSE;
+                    self.admit(stream, peer, &serve).await;
+                }
+                Err(error) => pause = self.failed(&error, pause).await,
+            }
+        }
+        self.empty_queue(&socket, &serve).await;
+        Ok(())
+    }
+
+    /// Counts a client and hands it on, or refuses it.
+    async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
+        let at = Instant::now();
+        let cells = &self.listener.cells;
+        cells.connections.inc();
+        let permit = self.gate.enter().await;
+        let waited = at.elapsed();
+        if waited > Duration::from_millis(1) {
+            cells.accept_paused.add(waited);
+        }
+        match permit {
+            Some(permit) => serve(Accepted { stream, peer, listener: self.listener.clone(), permit, at }),
+            // Dropping it is a reset: the client learns at once, and nothing lingers here.
+            None => cells.refused[Refused::MaxConnectionsProcess as usize].inc(),
+        }
+    }
+
+    /// Counts a failing accept, waits if waiting helps, and gives the next pause.
+    async fn failed(&self, error: &io::Error, pause: Duration) -> Duration {
+        let class = classify(error);
+        let cells = &self.listener.cells;
+        cells.accept_errors[class as usize].inc();
+        if class == AcceptError::Aborted {
+            return SHORTEST_PAUSE;
+        }
+        if pause == SHORTEST_PAUSE {
+            tracing::warn!(listener = %self.listener.name, class = class.as_str(), %error, "cannot accept; trying again");
+        }
+        sleep(pause).await;
+        cells.accept_paused.add(pause);
+        (pause * 2).min(LONGEST_PAUSE)
+    }
+
+    /// Serves what the kernel has already accepted on our behalf, before the socket is closed.
+    async fn empty_queue(&self, socket: &Socket, serve: &impl Fn(Accepted)) {
+        if let Socket::Tcp(socket) = socket
+            && let Err(error) = refuse_new_connections(socket)
+        {
+            tracing::warn!(listener = %self.listener.name, %error, "cannot hold back new connections before closing");
+        }
+        let mut quiet = pin!(sleep(LAST_HANDSHAKES));
+        loop {
+            tokio::select! {
+                biased;
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, serve).await,
+                    Err(error) if classify(&error) == AcceptError::Aborted => {}
+                    Err(_) => return,
+                },
+                () = &mut quiet => return,
+            }
+        }
+    }
+}
+
+/// Tells a shortage of ours from a client that left.
+fn classify(error: &io::Error) -> AcceptError {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => AcceptError::Descriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => AcceptError::Memory,
+        // accept(2) passes on pending network errors of the new socket; all of these are the client's.
+        Some(
+            Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::PERM
+            | Errno::INTR,
+        ) => AcceptError::Aborted,
+        _ => AcceptError::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_client_that_left_is_not_a_shortage() {
+        let class = |errno: Errno| classify(&io::Error::from(errno));
+        assert_eq!(class(Errno::MFILE), AcceptError::Descriptors);
+        assert_eq!(class(Errno::NOBUFS), AcceptError::Memory);
+        assert_eq!(class(Errno::CONNABORTED), AcceptError::Aborted);
+        assert_eq!(class(Errno::INVAL), AcceptError::Other);
+    }
+}

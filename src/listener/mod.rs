@@ -1,0 +1,182 @@
+//! Listeners: what sessions keep of theirs, and the loop that accepts.
+
+mod accept;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::config::plan::{AccessLog, Listener, RelayMode};
+use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
+
+pub use accept::{Accepted, Acceptor};
+
+/// A listener's name, counts and tunables, held by its sessions and written by reload.
+#[derive(Debug)]
+pub struct ListenerLive {
+    /// Unique among listeners.
+    pub name: Arc<str>,
+    /// What is counted about it.
+    pub cells: ListenerCells,
+    /// Limits on time, read by living sessions.
+    pub timeouts: LiveTimeouts,
+    settings: ArcSwap<Listener>,
+    routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCells>>>,
+    workers: usize,
+}
+
+impl ListenerLive {
+    /// A listener as configured, in a process of so many workers.
+    pub fn new(settings: Listener, workers: usize) -> Self {
+        let live = Self {
+            name: settings.name.clone(),
+            cells: ListenerCells::default(),
+            timeouts: LiveTimeouts::default(),
+            settings: ArcSwap::from_pointee(settings.clone()),
+            routes: Mutex::default(),
+            workers,
+        };
+        live.follow(settings);
+        live
+    }
+
+    /// Takes over new settings; sessions that live follow them.
+    pub fn follow(&self, settings: Listener) {
+        self.timeouts.set(settings.timeouts.idle, settings.timeouts.half_closed, settings.timeouts.session);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// How bytes of new sessions are moved.
+    pub fn relay(&self) -> RelayMode {
+        self.settings.load().relay
+    }
+
+    /// What is written about its sessions.
+    pub fn access(&self) -> AccessLog {
+        self.settings.load().access.clone()
+    }
+
+    /// The addresses as configured.
+    pub fn configured(&self) -> Vec<String> {
+        self.settings.load().bind.iter().map(|bind| bind.address.to_string()).collect()
+    }
+
+    /// The cells of its sessions to `pool`, `""` for those that have none yet.
+    pub fn route_cells(&self, pool: &Arc<str>) -> Arc<RouteCells> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cells) = routes.get(pool) {
+            return cells.clone();
+        }
+        routes.entry(pool.clone()).or_insert_with(|| Arc::new(RouteCells::new(self.workers))).clone()
+    }
+
+    /// One consistent reading of what came, what was refused, what has ended and what is left.
+    pub fn census(&self) -> Census {
+        let routes: Vec<_> = {
+            let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            routes.iter().map(|(pool, cells)| (pool.clone(), cells.clone())).collect()
+        };
+        // Order matters: a connection is counted before its refusal or end is, so reading the
+        // arrivals last can never give fewer of them than of the rest.
+        let closed: Vec<_> = routes.iter().map(|(_, cells)| Closed::read(&cells.closed)).collect();
+        let refused =
+            Refused::ALL.iter().map(|reason| (*reason, self.cells.refused[*reason as usize].get())).collect::<Vec<_>>();
+        let connections = self.cells.connections.get();
+        let gone: u64 = closed.iter().flatten().map(|(_, n)| n).chain(refused.iter().map(|(_, n)| n)).sum();
+        let routes = routes.into_iter().zip(closed).map(|((pool, cells), closed)| RouteCensus { pool, cells, closed });
+        Census { connections, active: connections - gone, refused, routes: routes.collect() }
+    }
+}
+
+/// What is counted about a listener besides its sessions' ends.
+#[derive(Debug)]
+pub struct ListenerCells {
+    /// Connections accepted, those refused at the gate included.
+    pub connections: Counter,
+    /// Refusals at a gate, by [`Refused`].
+    pub refused: [Counter; Refused::ALL.len()],
+    /// Failing accepts, by [`AcceptError`].
+    pub accept_errors: [Counter; AcceptError::ALL.len()],
+    /// Time not accepting for want of descriptors, memory or places.
+    pub accept_paused: Seconds,
+    /// How long sessions lasted.
+    pub duration: Histogram,
+}
+
+impl Default for ListenerCells {
+    fn default() -> Self {
+        Self {
+            connections: Counter::default(),
+            refused: Default::default(),
+            accept_errors: Default::default(),
+            accept_paused: Seconds::default(),
+            duration: Histogram::new(DURATION_BOUNDS),
+        }
+    }
+}
+
+/// One consistent reading: `connections` = all of `refused` + all of `routes[].closed` + `active`.
+#[derive(Debug)]
+pub struct Census {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Sessions that live.
+    pub active: u64,
+    /// Refusals by reason, zeroes included.
+    pub refused: Vec<(Refused, u64)>,
+    /// Sessions by the pool they went to.
+    pub routes: Vec<RouteCensus>,
+}
+
+/// The part of a [`Census`] that one pool served.
+#[derive(Debug)]
+pub struct RouteCensus {
+    /// The pool's name, or `""`.
+    pub pool: Arc<str>,
+    /// Its cells, for the bytes.
+    pub cells: Arc<RouteCells>,
+    /// Ends by cause, side and phase, without zeroes.
+    pub closed: Vec<((crate::metrics::Cause, crate::metrics::Side, crate::metrics::Phase), u64)>,
+}
+
+/// Limits on time as living sessions read them: milliseconds, 0 is off.
+#[derive(Debug, Default)]
+pub struct LiveTimeouts {
+    idle: AtomicU64,
+    half_closed: AtomicU64,
+    session: AtomicU64,
+}
+
+impl LiveTimeouts {
+    fn set(&self, idle: Option<Duration>, half_closed: Option<Duration>, session: Option<Duration>) {
+        self.idle.store(millis(idle), Relaxed);
+        self.half_closed.store(millis(half_closed), Relaxed);
+        self.session.store(millis(session), Relaxed);
+    }
+
+    /// No byte in either direction.
+    pub fn idle(&self) -> Option<Duration> {
+        limit(self.idle.load(Relaxed))
+    }
+
+    /// No byte in the direction still open.
+    pub fn half_closed(&self) -> Option<Duration> {
+        limit(self.half_closed.load(Relaxed))
+    }
+
+    /// From accept.
+    pub fn session(&self) -> Option<Duration> {
+        limit(self.session.load(Relaxed))
+    }
+}
+
+fn millis(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+fn limit(millis: u64) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis))
+}

@@ -1,0 +1,148 @@
+//! Binding: one SO_REUSEPORT socket a worker, and never a silent share with another process.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
+
+use super::options::prepare_stream;
+use crate::config::plan::{BindAddress, ListenerTcp};
+
+/// One address, bound and listening, with a socket for each worker.
+#[derive(Debug)]
+pub struct Bound {
+    /// The real address: port 0 has become a port.
+    pub address: BindAddress,
+    /// One a worker, in the workers' order, non-blocking.
+    pub sockets: Vec<BoundSocket>,
+}
+
+/// One worker's listening socket.
+#[derive(Debug)]
+pub enum BoundSocket {
+    /// A member of a SO_REUSEPORT group.
+    Tcp(StdTcpListener),
+    /// A duplicate of the one unix socket.
+    Unix(StdUnixListener),
+}
+
+/// Binds one address for `workers` workers.
+///
+/// # Errors
+/// The address is taken (also by a socket with SO_REUSEPORT), missing, or not permitted; a unix path
+/// has a living listener or is something else than a socket.
+pub fn bind(address: &BindAddress, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
+    match address {
+        BindAddress::Ip(address) => bind_tcp(*address, workers, tcp),
+        BindAddress::Unix(path, mode) => bind_unix(path, *mode, workers, tcp),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
+    if address.port() != 0 {
+        // With SO_REUSEPORT a second process of the same user would share the port in silence.
+        tcp_socket(address, tcp, false)?.listen(1)?;
+    }
+    let mut real = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = tcp_socket(real, tcp, true)?;
+        prepare_stream(&socket, &tcp.stream)?;
+        socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
+        let listener = StdTcpListener::from(socket);
+        real = listener.local_addr()?;
+        sockets.push(BoundSocket::Tcp(listener));
+    }
+    Ok(Bound { address: BindAddress::Ip(real), sockets })
+}
+
+/// A bound TCP socket that does not listen yet.
+fn tcp_socket(address: SocketAddr, tcp: &ListenerTcp, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // Sessions of an earlier run in TIME_WAIT must not keep the port from us; a living listener still does.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if tcp.freebind {
+        match address {
+            SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+        }
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+        if let Some(queue) = tcp.fast_open {
+            super::options::fast_open(&socket, queue)?;
+        }
+        if let Some(patience) = tcp.defer_accept {
+            super::options::defer_accept(&socket, patience)?;
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, mode: Option<u32>, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    if let Some(mode) = mode {
+        // Before bind, so that the file never exists with wider permissions; the umask may narrow it …
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
+    }
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        // … and this undoes the umask.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
+    let listener = StdUnixListener::from(OwnedFd::from(socket));
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        sockets.push(BoundSocket::Unix(listener.try_clone()?));
+    }
+    Ok(Bound { address: BindAddress::Unix(path.to_owned(), mode), sockets })
+}
+
+/// Removes a socket file that nobody listens on any more; leaves everything else alone.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is not a socket; remove it or choose another",
+        ));
+    }
+    match StdUnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket")),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a listening TCP socket drop every new SYN in silence, while handshakes under way still end.
+///
+/// Closing a member of a SO_REUSEPORT group resets what waits in its queue; so first no more is let
+/// in, then the queue is emptied, then it is closed. A client whose SYN is dropped sends it again a
+/// second later and meets another member, a new process, or a refusal.
+pub fn refuse_new_connections(socket: &impl AsFd) -> io::Result<()> {
+    const LOAD_BYTE_AT: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
+    const JUMP_IF_BITS: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const TCP_FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    let filter = [
+        SockFilter::new(LOAD_BYTE_AT, 0, 0, TCP_FLAGS),
+        SockFilter::new(JUMP_IF_BITS, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    SockRef::from(socket).attach_filter(&filter)
+}

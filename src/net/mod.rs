@@ -1,0 +1,13 @@
+//! Sockets: one stream type over TCP and unix, options, binding, and the truth about errors and ends.
+
+mod address;
+mod bind;
+mod options;
+mod raw;
+mod stream;
+
+pub use address::{Peer, Target};
+pub use bind::{Bound, BoundSocket, bind, refuse_new_connections};
+pub use options::{arm_reset, prepare_stream};
+pub(crate) use stream::errno;
+pub use stream::{Stream, unless_failed};

@@ -1,0 +1,53 @@
+//! Socket options, and the one that keeps a killed proxy honest.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use super::raw;
+use crate::config::plan::StreamTcp;
+
+/// Makes closing this socket a RST (`SO_LINGER {1, 0}`), also when the process dies without a word.
+///
+/// Set on listeners, whose accepted sockets inherit it, and on every dialled socket. Only
+/// [`super::Stream::close_delivered`] takes it away. Unix sockets ignore it.
+pub fn arm_reset(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Sets what a stream needs: reset on close, urgent data in line, and the configured options.
+///
+/// On a listening socket all of it is inherited by what it accepts, which saves five calls a connection.
+pub fn prepare_stream(socket: &impl AsFd, tcp: &StreamTcp) -> io::Result<()> {
+    arm_reset(socket)?;
+    let socket = SockRef::from(socket);
+    // Urgent bytes are bytes: out of line they would be taken from the stream.
+    socket.set_out_of_band_inline(true)?;
+    if tcp.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(keepalive) = &tcp.keepalive {
+        let wanted = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.probes);
+        socket.set_tcp_keepalive(&wanted)?;
+    }
+    if let Some(timeout) = tcp.user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
+    Ok(())
+}
+
+/// Accepts data in the SYN of clients that were here before; `queue` is the length of that queue.
+pub(super) fn fast_open(socket: &impl AsFd, queue: u32) -> io::Result<()> {
+    raw::set_tcp_option(socket, raw::FAST_OPEN, queue)
+}
+
+/// Wakes the listener only when data has arrived, or after `patience`.
+pub(super) fn defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
+    let seconds = u32::try_from(patience.as_secs().max(1)).unwrap_or(u32::MAX);
+    raw::set_tcp_option(socket, raw::DEFER_ACCEPT, seconds)
+}

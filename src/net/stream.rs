@@ -1,0 +1,142 @@
+//! A connected stream, and how its errors and its end are told apart.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream whose close is a RST until [`Stream::close_delivered`] says otherwise.
+///
+/// A socket's error is reported once by the kernel, to whichever call comes first, and reads after
+/// that return 0 as if the peer had finished. Callers keep the first error they see of either
+/// direction, and ask [`Stream::take_error`] before they believe a 0.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix stream socket. Closing one cannot say "reset" unless unread input is left in it.
+    Unix(UnixStream),
+}
+
+/// Calls one method on whichever socket it is.
+macro_rules! on_socket {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Stream::Tcp($socket) => $call,
+            Stream::Unix($socket) => $call,
+        }
+    };
+}
+
+impl Stream {
+    /// Ready when a read would not block; the caller's task is woken by that and by errors.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => socket.poll_read_ready(cx))
+    }
+
+    /// Ready when a write would not block; the caller's task is woken by that and by errors.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => socket.poll_write_ready(cx))
+    }
+
+    /// Reads once; `WouldBlock` when there is nothing. Interrupted calls are repeated.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n));
+        self.try_io(Interest::READABLE, read)
+    }
+
+    /// Writes once; `WouldBlock` when there is no room. Interrupted calls are repeated.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_io(Interest::WRITABLE, |fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL)))
+    }
+
+    /// Runs one non-blocking call on the descriptor; its `WouldBlock` clears the readiness asked for.
+    pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        on_socket!(self, socket => socket.try_io(interest, || call(socket.as_fd())))
+    }
+
+    /// Waits until the socket has failed and says how: an errno.
+    ///
+    /// Works also while nobody reads or writes, and after either side's FIN. Never resolves otherwise.
+    pub async fn failed(&self) -> i32 {
+        let ready = on_socket!(self, socket => socket.ready(Interest::ERROR).await.err());
+        match ready.or_else(|| self.take_error()) {
+            // An error that another call has taken already is kept by that caller.
+            None => rustix::io::Errno::CONNRESET.raw_os_error(),
+            Some(error) => errno(&error),
+        }
+    }
+
+    /// The socket's pending error, which is thereby taken from it.
+    pub fn take_error(&self) -> Option<io::Error> {
+        match sockopt::socket_error(self.as_fd()) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) | Err(error) => Some(error.into()),
+        }
+    }
+
+    /// Sends FIN after all that was written.
+    pub fn finish(&self) -> io::Result<()> {
+        shutdown(self.as_fd(), Shutdown::Write).map_err(Into::into)
+    }
+
+    /// Closes a stream whose two directions have ended: what the kernel still holds is delivered.
+    ///
+    /// Dropping the stream instead is an abort, which the peer sees as RST.
+    pub fn close_delivered(self) {
+        if matches!(self, Self::Tcp(_)) {
+            // If it fails the socket is gone already, and then there is nothing left to keep.
+            let _ = SockRef::from(&self).set_linger(None);
+        }
+    }
+
+    /// The local address as logs show it: `IP:port` or `unix:`.
+    pub fn local(&self) -> super::Peer {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map_or(super::Peer::Unix, super::Peer::tcp),
+            Self::Unix(_) => super::Peer::Unix,
+        }
+    }
+
+    /// Whether bytes can go through `splice(2)` unseen.
+    pub fn is_plain(&self) -> bool {
+        true
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        on_socket!(self, socket => socket.as_fd())
+    }
+}
+
+/// The errno of an error; `EIO` for the few that carry none.
+pub(crate) fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Repeats a call that a signal interrupted.
+fn again<R>(mut call: impl FnMut() -> rustix::io::Result<R>) -> io::Result<R> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(Into::into),
+        }
+    }
+}
+
+/// Runs `work` until it is done or the stream fails, whichever is first.
+pub async fn unless_failed<T>(stream: &Stream, work: impl Future<Output = T>) -> Result<T, i32> {
+    let (mut work, mut failed) = (pin!(work), pin!(stream.failed()));
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Ok(value)),
+        Poll::Pending => failed.as_mut().poll(cx).map(Err),
+    })
+    .await
+}

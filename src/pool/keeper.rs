@@ -1,0 +1,170 @@
+//! The keeper: the one writer of a pool's snapshot. Runs on the control thread.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Pool, SeatFacts};
+use crate::backend::{Backend, Registry};
+use crate::balance::Member;
+use crate::config::plan::{self, BackendAddress};
+use crate::discover::{self, DiscoverError, Resolver};
+use crate::metrics::BackendState;
+use crate::net::Target;
+
+/// How often host names are asked again. The system's resolver does not tell how long an answer
+/// is good for; half a minute is what most records of moving services allow.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Publishes a pool's snapshots: at start, and whenever a host name's answer changes.
+#[derive(Debug)]
+pub struct Keeper {
+    pool: Arc<Pool>,
+    seats: Vec<Seat>,
+    resolver: Arc<dyn Resolver>,
+}
+
+/// A configured backend and what is known of it.
+#[derive(Debug)]
+struct Seat {
+    backend: Arc<Backend>,
+    spec: plan::Backend,
+    /// Of a host name: the addresses to dial, the one in use first.
+    resolved: Vec<SocketAddr>,
+    trouble: Option<DiscoverError>,
+    state: BackendState,
+    since: SystemTime,
+}
+
+impl Keeper {
+    /// A keeper for `pool`; its backends come from `registry`.
+    pub fn new(pool: Arc<Pool>, registry: &Registry, resolver: Arc<dyn Resolver>) -> Self {
+        let seat = |spec: &plan::Backend| Seat {
+            backend: registry.get(&pool.name, &spec.name),
+            spec: spec.clone(),
+            resolved: Vec::new(),
+            trouble: None,
+            state: BackendState::Unknown,
+            since: SystemTime::now(),
+        };
+        let seats = pool.settings().backends.iter().map(seat).collect();
+        Self { pool, seats, resolver }
+    }
+
+    /// Asks for every host name once and publishes the first snapshot.
+    ///
+    /// A name that does not resolve leaves its backend down; it is asked again soon.
+    pub async fn start(&mut self) {
+        self.refresh().await;
+        self.publish();
+    }
+
+    /// Keeps the answers fresh for as long as the process lives.
+    pub async fn run(mut self) {
+        if !self.seats.iter().any(|seat| matches!(seat.spec.address, BackendAddress::Host(..))) {
+            return;
+        }
+        let mut ticks = interval(REFRESH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            if self.refresh().await {
+                self.publish();
+            }
+        }
+    }
+
+    /// Asks for all host names at once; says whether anything changed.
+    async fn refresh(&mut self) -> bool {
+        let mut answers = JoinSet::new();
+        for (index, seat) in self.seats.iter().enumerate() {
+            if let BackendAddress::Host(host, port) = &seat.spec.address {
+                let (resolver, host, port) = (self.resolver.clone(), host.clone(), *port);
+                answers.spawn(async move { (index, discover::resolve(&*resolver, &host, port).await) });
+            }
+        }
+        let mut changed = false;
+        while let Some(answer) = answers.join_next().await {
+            let Ok((index, answer)) = answer else {
+                continue;
+            };
+            changed |= self.take_answer(index, answer);
+        }
+        changed
+    }
+
+    /// Takes an answer in; an error keeps the last good one.
+    fn take_answer(&mut self, index: usize, answer: Result<Vec<SocketAddr>, DiscoverError>) -> bool {
+        let seat = &mut self.seats[index];
+        let address = seat.spec.address.to_string();
+        match answer {
+            Ok(answer) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                self.pool.cells.discovery_last_success.store(now, Relaxed);
+                let next = discover::keep_current(&seat.resolved, answer);
+                let changed = next != seat.resolved || seat.trouble.is_some();
+                if changed {
+                    tracing::info!(pool = %self.pool.name, backend = %seat.spec.name, address, answer = ?next, "host name resolved");
+                }
+                seat.resolved = next;
+                seat.trouble = None;
+                changed
+            }
+            Err(error) => {
+                self.pool.cells.discovery_errors[error as usize].inc();
+                let kept = if seat.resolved.is_empty() { "none to use" } else { "keeping the last good answer" };
+                tracing::warn!(pool = %self.pool.name, backend = %seat.spec.name, address, error = error.as_str(), "host name not resolved; {kept}");
+                seat.trouble.replace(error) != Some(error)
+            }
+        }
+    }
+
+    /// Makes what is known what sessions choose from.
+    fn publish(&mut self) {
+        let mut facts = Vec::with_capacity(self.seats.len());
+        let mut members = Vec::with_capacity(self.seats.len());
+        let mut places: HashMap<plan::BackendAddress, Arc<[Target]>> = HashMap::new();
+        for seat in &mut self.seats {
+            let targets = places.entry(seat.spec.address.clone()).or_insert_with(|| seat.targets()).clone();
+            let (state, reason) = seat.judge();
+            if state != seat.state {
+                seat.since = SystemTime::now();
+                seat.state = state;
+            }
+            members.push(Member {
+                backend: seat.backend.clone(),
+                weight: seat.spec.weight,
+                usable: state == BackendState::Up,
+            });
+            facts.push(SeatFacts { address: seat.spec.address.to_string(), targets, state, since: seat.since, reason });
+        }
+        self.pool.publish(facts, members);
+    }
+}
+
+impl Seat {
+    fn targets(&self) -> Arc<[Target]> {
+        match &self.spec.address {
+            BackendAddress::Ip(address) => [Target::Ip(*address)].into(),
+            BackendAddress::Unix(path) => [Target::Unix(path.as_path().into())].into(),
+            BackendAddress::Host(..) => self.resolved.iter().map(|address| Target::Ip(*address)).collect(),
+        }
+    }
+
+    fn judge(&self) -> (BackendState, String) {
+        let named = matches!(self.spec.address, BackendAddress::Host(..));
+        match self.trouble {
+            _ if self.spec.disabled => (BackendState::Disabled, "disabled in the configuration".into()),
+            Some(error) if self.resolved.is_empty() => (BackendState::Down, format!("host name: {}", error.explain())),
+            Some(error) => (BackendState::Up, format!("host name: {}; last good answer kept", error.explain())),
+            None if named && self.resolved.is_empty() => (BackendState::Down, "host name: not resolved yet".into()),
+            None => (BackendState::Up, String::new()),
+        }
+    }
+}

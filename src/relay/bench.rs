@@ -1,0 +1,113 @@
+//! A worker's shared tools: the scratch buffer and the pipes. Each is used within one poll or handed back.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::metrics::{Direction, Engine, Lane};
+
+/// One read at most. Large enough that a call's cost disappears, small enough to stay in the L2 cache.
+pub(super) const SCRATCH: usize = 64 * 1024;
+/// What a pipe is asked to hold. An unprivileged user's pipes may hold 64 MiB in all; past that the
+/// kernel gives two pages, which still works.
+const PIPE_SIZE: usize = 256 * 1024;
+/// Pipes a worker may have open at once: two descriptors each, which `max_connections: auto` sets aside.
+pub const MOST_PIPES: usize = 64;
+
+/// The tools of one worker thread. Its locks are never contended: only that thread takes them.
+#[derive(Debug)]
+pub struct Workbench {
+    worker: usize,
+    most_pipes: usize,
+    scratch: Mutex<Box<[u8]>>,
+    pipes: Mutex<Vec<Pipe>>,
+    /// Open pipes, those in sessions included.
+    open: std::sync::Arc<AtomicUsize>,
+    /// Set when a pipe is taken, cleared by [`Workbench::tidy`].
+    used: AtomicUsize,
+    engines: [Lane; Engine::ALL.len()],
+}
+
+/// A pipe with nothing in it, or held by the one flow whose bytes are in it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) read: OwnedFd,
+    pub(super) write: OwnedFd,
+    open: std::sync::Arc<AtomicUsize>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Workbench {
+    /// The tools of worker number `worker`, which may have `most_pipes` pipes open.
+    pub fn new(worker: usize, most_pipes: usize) -> Self {
+        Self {
+            worker,
+            most_pipes,
+            scratch: Mutex::new(vec![0; SCRATCH].into()),
+            pipes: Mutex::default(),
+            open: Default::default(),
+            used: AtomicUsize::new(0),
+            engines: Default::default(),
+        }
+    }
+
+    /// The worker's number.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Bytes moved by one engine.
+    pub fn engine_bytes(&self, engine: Engine) -> u64 {
+        let lane = &self.engines[engine as usize];
+        lane.get(Direction::Up) + lane.get(Direction::Down)
+    }
+
+    /// Closes pipes that nobody took since the last call, so that a quiet proxy holds none.
+    pub fn tidy(&self) {
+        if self.used.swap(0, Relaxed) == 0 {
+            lock(&self.pipes).clear();
+        }
+    }
+
+    pub(super) fn moved(&self, engine: Engine, direction: Direction, n: u64) {
+        self.engines[engine as usize].add(direction, n);
+    }
+
+    pub(super) fn scratch(&self) -> MutexGuard<'_, Box<[u8]>> {
+        lock(&self.scratch)
+    }
+
+    /// An empty pipe, or None: then the bytes are copied.
+    pub(super) fn take_pipe(&self) -> Option<Pipe> {
+        self.used.store(1, Relaxed);
+        let pooled = lock(&self.pipes).pop();
+        pooled.or_else(|| (self.open.load(Relaxed) < self.most_pipes).then(|| self.open_pipe().ok()).flatten())
+    }
+
+    /// Takes back a pipe that is empty.
+    pub(super) fn put_pipe(&self, pipe: Pipe) {
+        lock(&self.pipes).push(pipe);
+    }
+
+    fn open_pipe(&self) -> io::Result<Pipe> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        self.open.fetch_add(1, Relaxed);
+        let pipe = Pipe { read, write, open: self.open.clone() };
+        // A smaller pipe than wished for is still a pipe.
+        let _ = fcntl_setpipe_size(&pipe.write, PIPE_SIZE);
+        Ok(pipe)
+    }
+}
+
+/// A poisoned lock means a session panicked in mid-use; scratch bytes and empty pipes have no state to lose.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,328 @@
+//! One direction: read, write, and what to do when the far side does not take it all.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustix::pipe::{SpliceFlags, splice};
+use tokio::io::Interest;
+
+use super::bench::{Pipe, SCRATCH, Workbench};
+use super::{Fault, Meter};
+use crate::config::plan::RelayMode;
+use crate::metrics::{Direction, Engine, Side};
+use crate::net::{Stream, errno};
+
+/// A direction moves so much and then lets the others run.
+const TURN: usize = 256 * 1024;
+/// Reads this large are a stream worth splicing …
+const LARGE: usize = SCRATCH / 2;
+/// … after so many of them in a row, since a single large reply is over before splice pays …
+const LARGE_READS: u8 = 4;
+/// … and below this, splice costs more than copy …
+const SMALL: usize = 16 * 1024;
+/// … when so many in a row are.
+const SMALL_READS: u8 = 8;
+
+/// One direction of a session.
+pub(super) struct Flow {
+    direction: Direction,
+    state: State,
+    mode: RelayMode,
+    splicing: bool,
+    /// Reads in a row that speak for the other engine.
+    streak: u8,
+}
+
+/// Where a direction stands.
+enum State {
+    /// Reads when there is something; holds nothing.
+    Reading,
+    /// The far side did not take all of a read: these bytes, from this place on, are still to go.
+    Holding(Box<[u8]>, usize),
+    /// The far side did not take all that is in the pipe: so many bytes are still to go.
+    Piped(Pipe, usize),
+    /// The end of stream was passed on.
+    Ended,
+}
+
+/// What one look at the source brought.
+enum Got {
+    Scratch(usize),
+    Pipe(Pipe, usize),
+    End,
+    Nothing,
+}
+
+impl Flow {
+    pub(super) fn new(direction: Direction, mode: RelayMode) -> Self {
+        Self { direction, state: State::Reading, mode, splicing: mode == RelayMode::Splice, streak: 0 }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading)
+    }
+
+    /// Moves bytes until one side has no more to give or to take, or the turn is over; the task is
+    /// then woken when that changes. True when this call passed on the end of stream.
+    ///
+    /// # Errors
+    /// Either socket failed. Its error is now taken from the kernel, so it must be kept.
+    pub(super) fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        meter: &Meter<'_>,
+        bench: &Workbench,
+    ) -> Result<bool, Fault> {
+        let mut left = TURN;
+        loop {
+            match &self.state {
+                State::Ended => return Ok(false),
+                State::Reading => {
+                    if left == 0 {
+                        cx.waker().wake_by_ref();
+                        return Ok(false);
+                    }
+                    if self.is_pending(from.poll_read_ready(cx), self.source())? {
+                        return Ok(false);
+                    }
+                    match self.read(from, bench)? {
+                        Got::Nothing => {}
+                        Got::Scratch(n) => {
+                            left = left.saturating_sub(n);
+                            self.write_scratch(n, to, meter, bench)?;
+                        }
+                        Got::Pipe(pipe, n) => {
+                            left = left.saturating_sub(n);
+                            self.drain_pipe(pipe, n, to, meter, bench)?;
+                        }
+                        Got::End => {
+                            self.end(from, to)?;
+                            return Ok(true);
+                        }
+                    }
+                }
+                State::Holding(..) | State::Piped(..) => {
+                    if self.is_pending(to.poll_write_ready(cx), self.sink())? {
+                        return Ok(false);
+                    }
+                    self.write_held(to, meter, bench)?;
+                }
+            }
+        }
+    }
+
+    /// Passes on what is left to read of a socket that has failed; stops at the first obstacle.
+    pub(super) fn last_words(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        meter: &Meter<'_>,
+        bench: &Workbench,
+    ) {
+        let mut left = TURN;
+        while left > 0 && self.is_reading() && from.poll_read_ready(cx).is_ready() {
+            let (n, passed_on) = match self.read(from, bench) {
+                Ok(Got::Scratch(n)) => (n, self.write_scratch(n, to, meter, bench)),
+                Ok(Got::Pipe(pipe, n)) => (n, self.drain_pipe(pipe, n, to, meter, bench)),
+                _ => return,
+            };
+            if passed_on.is_err() {
+                return;
+            }
+            left = left.saturating_sub(n);
+        }
+    }
+
+    fn source(&self) -> Side {
+        match self.direction {
+            Direction::Up => Side::Client,
+            Direction::Down => Side::Backend,
+        }
+    }
+
+    fn sink(&self) -> Side {
+        match self.direction {
+            Direction::Up => Side::Backend,
+            Direction::Down => Side::Client,
+        }
+    }
+
+    fn is_pending(&self, ready: Poll<io::Result<()>>, side: Side) -> Result<bool, Fault> {
+        match ready {
+            Poll::Pending => Ok(true),
+            Poll::Ready(Ok(())) => Ok(false),
+            Poll::Ready(Err(error)) => Err(Fault { side, errno: errno(&error) }),
+        }
+    }
+
+    /// The end of stream, if that is what a read of 0 was: a failed socket reads 0 too, once its
+    /// error has been reported.
+    fn end(&mut self, from: &Stream, to: &Stream) -> Result<(), Fault> {
+        if let Some(error) = from.take_error() {
+            return Err(Fault { side: self.source(), errno: errno(&error) });
+        }
+        if let Err(error) = to.finish() {
+            let error = to.take_error().unwrap_or(error);
+            return Err(Fault { side: self.sink(), errno: errno(&error) });
+        }
+        self.state = State::Ended;
+        Ok(())
+    }
+
+    fn read(&mut self, from: &Stream, bench: &Workbench) -> Result<Got, Fault> {
+        let pipe = if self.splicing { bench.take_pipe() } else { None };
+        let got = match pipe {
+            Some(pipe) => self.read_pipe(pipe, from, bench),
+            None => from.try_read(&mut bench.scratch()).map(|n| if n == 0 { Got::End } else { Got::Scratch(n) }),
+        };
+        match got {
+            Ok(got) => {
+                self.choose_engine(&got);
+                Ok(got)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Got::Nothing),
+            Err(error) => Err(Fault { side: self.source(), errno: errno(&error) }),
+        }
+    }
+
+    /// Splices into an empty pipe, so that EAGAIN cannot mean "pipe full".
+    fn read_pipe(&self, pipe: Pipe, from: &Stream, bench: &Workbench) -> io::Result<Got> {
+        let mut pipe = Some(pipe);
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let got = from.try_io(Interest::READABLE, |fd: BorrowedFd<'_>| {
+            let Some(empty) = &pipe else {
+                return Ok(Got::Nothing);
+            };
+            match repeat(|| splice(fd, None, &empty.write, None, TURN, flags)) {
+                Ok(0) => Ok(Got::End),
+                Ok(n) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
+                // Splice stops at urgent data for good, and says EAGAIN. Only recv knows whether
+                // there is really nothing.
+                Err(Errno::AGAIN | Errno::INVAL) => {
+                    let (n, _) = repeat(|| recv(fd, &mut **bench.scratch(), RecvFlags::empty()))?;
+                    Ok(if n == 0 { Got::End } else { Got::Scratch(n) })
+                }
+                Err(error) => Err(error.into()),
+            }
+        });
+        if let Some(empty) = pipe {
+            bench.put_pipe(empty);
+        }
+        got
+    }
+
+    /// Writes what was just read into the scratch buffer; keeps what the far side does not take.
+    fn write_scratch(&mut self, n: usize, to: &Stream, meter: &Meter<'_>, bench: &Workbench) -> Result<(), Fault> {
+        let scratch = bench.scratch();
+        let written = self.write(&scratch[..n], to, meter)?;
+        if written < n {
+            self.state = State::Holding(scratch[written..n].into(), 0);
+        }
+        Ok(())
+    }
+
+    fn write_held(&mut self, to: &Stream, meter: &Meter<'_>, bench: &Workbench) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.state, State::Reading) {
+            State::Holding(bytes, from) => {
+                let from = from + self.write(&bytes[from..], to, meter)?;
+                if from < bytes.len() {
+                    self.state = State::Holding(bytes, from);
+                }
+                Ok(())
+            }
+            State::Piped(pipe, n) => self.drain_pipe(pipe, n, to, meter, bench),
+            state => {
+                self.state = state;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes until all is out or the far side takes no more; says how much went.
+    fn write(&self, bytes: &[u8], to: &Stream, meter: &Meter<'_>) -> Result<usize, Fault> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match to.try_write(&bytes[done..]) {
+                Ok(n) => {
+                    meter.moved(self.direction, Engine::Copy, n);
+                    done += n;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    return Err(Fault { side: self.sink(), errno: errno(&error) });
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Splices out what is in the pipe; keeps the pipe if the far side does not take it all.
+    fn drain_pipe(
+        &mut self,
+        pipe: Pipe,
+        mut n: usize,
+        to: &Stream,
+        meter: &Meter<'_>,
+        bench: &Workbench,
+    ) -> Result<(), Fault> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        while n > 0 {
+            let out =
+                to.try_io(Interest::WRITABLE, |fd| Ok(repeat(|| splice(pipe.read.as_fd(), None, fd, None, n, flags))?));
+            match out {
+                Ok(moved) => {
+                    meter.moved(self.direction, Engine::Splice, moved);
+                    n -= moved;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.state = State::Piped(pipe, n);
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(Fault { side: self.sink(), errno: errno(&error) });
+                }
+            }
+        }
+        bench.put_pipe(pipe);
+        Ok(())
+    }
+
+    /// Splice wins for large reads and loses for small ones; a few in a row decide.
+    fn choose_engine(&mut self, got: &Got) {
+        let (Got::Scratch(n) | Got::Pipe(_, n)) = got else {
+            return;
+        };
+        if self.mode != RelayMode::Auto {
+            return;
+        }
+        let (for_change, needed) = match self.splicing {
+            true => (*n < SMALL, SMALL_READS),
+            false => (*n >= LARGE, LARGE_READS),
+        };
+        self.streak = if for_change { self.streak + 1 } else { 0 };
+        if self.streak == needed {
+            self.splicing = !self.splicing;
+            self.streak = 0;
+        }
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn repeat<R>(mut call: impl FnMut() -> rustix::io::Result<R>) -> rustix::io::Result<R> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

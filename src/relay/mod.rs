@@ -1,0 +1,145 @@
+//! Moving bytes: two directions in one task, and the truth about how they ended.
+//!
+//! An idle session holds no buffer and no pipe. Bytes are read into the worker's scratch buffer and
+//! written straight out; memory is taken only for what the far side would not take at once.
+
+mod bench;
+mod flow;
+mod tally;
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use crate::config::plan::RelayMode;
+use crate::metrics::{Direction, Side};
+use crate::net::Stream;
+
+use flow::Flow;
+
+pub use bench::{MOST_PIPES, Workbench};
+pub use tally::{Meter, Tally};
+
+/// The two sockets of a session.
+#[derive(Debug)]
+pub struct Ends {
+    /// The peer that connected to us.
+    pub client: Stream,
+    /// The peer we connected to.
+    pub backend: Stream,
+}
+
+/// How a relay ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both ends of stream were seen and delivered.
+    Finished {
+        /// Who sent FIN first.
+        first: Side,
+    },
+    /// One side's socket failed; the other side sees a reset.
+    Failed(Fault),
+}
+
+/// A socket's error. The kernel reports it once, so it is kept from the moment it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Whose socket.
+    pub side: Side,
+    /// What the kernel said.
+    pub errno: i32,
+}
+
+/// Moves bytes both ways until both directions have ended or one side has failed.
+///
+/// Dropping the future, like every end but a finished one, resets both sockets.
+pub async fn run(ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workbench) -> End {
+    let mut relay = Relay {
+        ends: &ends,
+        up: Flow::new(Direction::Up, mode),
+        down: Flow::new(Direction::Down, mode),
+        first: None,
+        meter,
+        bench,
+    };
+    let result = {
+        let mut client_failed = pin!(ends.client.failed());
+        let mut backend_failed = pin!(ends.backend.failed());
+        poll_fn(|cx| relay.poll(cx, client_failed.as_mut(), backend_failed.as_mut())).await
+    };
+    match result {
+        Ok(first) => {
+            ends.client.close_delivered();
+            ends.backend.close_delivered();
+            End::Finished { first }
+        }
+        Err(fault) => End::Failed(fault),
+    }
+}
+
+struct Relay<'a> {
+    ends: &'a Ends,
+    up: Flow,
+    down: Flow,
+    first: Option<Side>,
+    meter: &'a Meter<'a>,
+    bench: &'a Workbench,
+}
+
+impl Relay<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client_failed: Pin<&mut impl Future<Output = i32>>,
+        backend_failed: Pin<&mut impl Future<Output = i32>>,
+    ) -> Poll<Result<Side, Fault>> {
+        let moved = self.turn(cx, Direction::Up).and_then(|()| self.turn(cx, Direction::Down));
+        if let Err(fault) = moved {
+            self.last_words(cx, fault);
+            return Poll::Ready(Err(fault));
+        }
+        if let (Some(first), true, true) = (self.first, self.up.has_ended(), self.down.has_ended()) {
+            return Poll::Ready(Ok(first));
+        }
+        // A socket that is being read tells of its failure by itself. One whose direction is paused
+        // or finished does not.
+        let fault = |side| move |errno| Err(Fault { side, errno });
+        if !self.up.is_reading()
+            && let Poll::Ready(result) = client_failed.poll(cx).map(fault(Side::Client))
+        {
+            return Poll::Ready(result);
+        }
+        if !self.down.is_reading()
+            && let Poll::Ready(result) = backend_failed.poll(cx).map(fault(Side::Backend))
+        {
+            return Poll::Ready(result);
+        }
+        Poll::Pending
+    }
+
+    /// Moves what can be moved one way, and passes an end of stream on.
+    fn turn(&mut self, cx: &mut Context<'_>, direction: Direction) -> Result<(), Fault> {
+        let Ends { client, backend } = self.ends;
+        let (flow, from, to, side) = match direction {
+            Direction::Up => (&mut self.up, client, backend, Side::Client),
+            Direction::Down => (&mut self.down, backend, client, Side::Backend),
+        };
+        if flow.turn(cx, from, to, self.meter, self.bench)? {
+            self.first.get_or_insert(side);
+            self.meter.tally.finished(direction);
+        }
+        Ok(())
+    }
+
+    /// A server that refuses a request often says why and closes with input unread: its words arrive
+    /// together with a reset, and the write that met the reset comes first here. What can still be
+    /// read is passed on before the other side is reset, as it would be without a proxy between.
+    fn last_words(&mut self, cx: &mut Context<'_>, fault: Fault) {
+        let Ends { client, backend } = self.ends;
+        let (flow, from, to) = match fault.side {
+            Side::Client => (&mut self.up, client, backend),
+            _ => (&mut self.down, backend, client),
+        };
+        flow.last_words(cx, from, to, self.meter, self.bench);
+    }
+}

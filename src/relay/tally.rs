@@ -1,0 +1,172 @@
+//! Counting what moves, as it moves.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::backend::Backend;
+use crate::metrics::{Direction, Engine, Lane, Phase};
+use crate::pool::Pool;
+
+use super::Workbench;
+
+/// What one session has moved. Written by its task, read by anyone at any time.
+#[derive(Debug)]
+pub struct Tally {
+    started: Instant,
+    bytes: [AtomicU64; 2],
+    /// When each direction's first byte was written, nanoseconds after `started`; 0 is not yet.
+    first: [AtomicU64; 2],
+    /// When the backend was connected, likewise.
+    connected: AtomicU64,
+    /// One bit a direction that has passed on its end of stream.
+    finished: AtomicU8,
+}
+
+impl Tally {
+    /// Nothing yet, for a session accepted at `started`.
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            bytes: Default::default(),
+            first: Default::default(),
+            connected: AtomicU64::new(0),
+            finished: AtomicU8::new(0),
+        }
+    }
+
+    /// Bytes written to the far side.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.bytes[direction as usize].load(Relaxed)
+    }
+
+    /// From accept to the first byte written in this direction.
+    pub fn first_byte(&self, direction: Direction) -> Option<Duration> {
+        span(&self.first[direction as usize])
+    }
+
+    /// From accept to a connected backend.
+    pub fn connected(&self) -> Option<Duration> {
+        span(&self.connected)
+    }
+
+    /// Marks the moment the backend is connected.
+    pub fn set_connected(&self) {
+        self.stamp(&self.connected);
+    }
+
+    /// Whether this direction has passed on its end of stream.
+    pub fn has_finished(&self, direction: Direction) -> bool {
+        self.finished.load(Relaxed) & (1 << direction as u8) != 0
+    }
+
+    /// Where a connected session stands.
+    pub fn phase(&self) -> Phase {
+        match (self.finished.load(Relaxed), self.bytes(Direction::Down)) {
+            (0, 0) => Phase::FirstByte,
+            (0, _) => Phase::Data,
+            _ => Phase::Closing,
+        }
+    }
+
+    /// A number that changes with every byte and every end of stream: the sign of life of idle limits.
+    pub fn pulse(&self) -> u64 {
+        let bytes = self.bytes(Direction::Up).wrapping_add(self.bytes(Direction::Down));
+        bytes.wrapping_add(u64::from(self.finished.load(Relaxed).count_ones()))
+    }
+
+    /// The backend's first-byte time: from the first client byte written to it, or from connect when
+    /// it spoke first.
+    pub fn backend_first_byte(&self) -> Option<Duration> {
+        let down = self.first_byte(Direction::Down)?;
+        let asked = self.first_byte(Direction::Up).filter(|up| *up <= down).or_else(|| self.connected())?;
+        Some(down.saturating_sub(asked))
+    }
+
+    pub(super) fn finished(&self, direction: Direction) {
+        self.finished.store(self.finished.load(Relaxed) | 1 << direction as u8, Relaxed);
+    }
+
+    fn stamp(&self, moment: &AtomicU64) {
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        moment.store(nanos.max(1), Relaxed);
+    }
+}
+
+fn span(moment: &AtomicU64) -> Option<Duration> {
+    let nanos = moment.load(Relaxed);
+    (nanos > 0).then(|| Duration::from_nanos(nanos))
+}
+
+/// All that a moved byte is counted in.
+#[derive(Debug)]
+pub struct Meter<'a> {
+    /// The session's own.
+    pub tally: &'a Tally,
+    /// This worker's lane of the listener and pool.
+    pub route: &'a Lane,
+    /// The backend that serves the session.
+    pub backend: &'a Backend,
+    /// Its pool.
+    pub pool: &'a Pool,
+    /// This worker's engine counts, and its number.
+    pub bench: &'a Workbench,
+}
+
+impl Meter<'_> {
+    /// Counts `n` bytes that the far side's socket has taken.
+    pub(super) fn moved(&self, direction: Direction, engine: Engine, n: usize) {
+        let n = n as u64;
+        let cell = &self.tally.bytes[direction as usize];
+        let before = cell.load(Relaxed);
+        if before == 0 {
+            self.first_byte(direction);
+        }
+        cell.store(before + n, Relaxed);
+        self.route.add(direction, n);
+        self.backend.cells.bytes.of(self.bench.worker()).add(direction, n);
+        self.bench.moved(engine, direction, n);
+    }
+
+    fn first_byte(&self, direction: Direction) {
+        self.tally.stamp(&self.tally.first[direction as usize]);
+        if direction == Direction::Down
+            && let Some(took) = self.tally.backend_first_byte()
+        {
+            self.pool.cells.first_byte.observe(took);
+            self.backend.cells.first_byte_seconds.add(took);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(connected: u64, up: u64, down: u64) -> Tally {
+        let tally = Tally::new(Instant::now());
+        tally.connected.store(connected, Relaxed);
+        tally.first[0].store(up, Relaxed);
+        tally.first[1].store(down, Relaxed);
+        tally
+    }
+
+    #[test]
+    fn first_byte_time_runs_from_the_question_or_from_connect() {
+        assert_eq!(tally(10, 30, 70).backend_first_byte(), Some(Duration::from_nanos(40)));
+        assert_eq!(tally(10, 90, 70).backend_first_byte(), Some(Duration::from_nanos(60)), "the server spoke first");
+        assert_eq!(tally(10, 0, 70).backend_first_byte(), Some(Duration::from_nanos(60)));
+        assert_eq!(tally(10, 30, 0).backend_first_byte(), None);
+    }
+
+    #[test]
+    fn phases_follow_bytes_and_ends() {
+        let tally = tally(1, 0, 0);
+        assert_eq!(tally.phase(), Phase::FirstByte);
+        tally.bytes[1].store(1, Relaxed);
+        assert_eq!(tally.phase(), Phase::Data);
+        let before = tally.pulse();
+        tally.finished(Direction::Up);
+        assert_eq!(tally.phase(), Phase::Closing);
+        assert_ne!(tally.pulse(), before);
+    }
+}
