@@ -1,19 +1,76 @@
 //! Configuration: files in, a [`plan::Plan`] or every error at once out.
+//!
+//! `tree` parses YAML and keeps every place, `expand` fills in variables, `files` follows `include` and merges,
+//! `check` compares the result with the one table of `keys`, `decode` builds the plan.
 
+mod address;
+mod check;
+mod decode;
+mod error;
+mod expand;
+mod files;
+mod keys;
 pub mod plan;
+mod scalar;
+mod section;
+mod tree;
+mod units;
 
-/// The names that `balance` fills in.
+use std::path::PathBuf;
+
+pub use error::{ConfigError, Errors};
+pub use expand::Env;
+
+use error::Report;
+use files::Documents;
+use plan::Plan;
+
+/// What this program can do that the configuration may name. Its modules fill it; `config` knows none of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalogue {
-    /// Every policy.
+    /// The policies there are.
     pub policies: &'static [PolicyKind],
 }
 
-/// One policy as the configuration names it.
+/// A policy the configuration may name.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicyKind {
-    /// Its name.
+    /// As in `policy: NAME`.
     pub name: &'static str,
-    /// What it does, in a line.
+    /// For the manual: what it does, in one line.
     pub summary: &'static str,
+}
+
+/// A configuration that was read from files.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says.
+    pub plan: Plan,
+    /// Every file that was read, in that order.
+    pub files: Vec<PathBuf>,
+    /// What works but is probably not meant.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// Reads the files and folders at `paths`, and what they include.
+pub fn load(paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
+    let mut report = Report::default();
+    let documents = files::load_all(paths, env, &mut report);
+    resolve(documents, catalogue, report)
+}
+
+/// Reads one document from memory; `name` stands for its file in errors, and its folder is where relative paths
+/// begin. It may not include files.
+pub fn parse(name: &str, text: &str, catalogue: &Catalogue, env: Env<'_>) -> Result<Plan, Errors> {
+    let mut report = Report::default();
+    let documents = files::parse_one(name, text, env, &mut report);
+    resolve(documents, catalogue, report).map(|loaded| loaded.plan)
+}
+
+fn resolve(documents: Documents, catalogue: &Catalogue, mut report: Report) -> Result<Loaded, Errors> {
+    let complete = documents.complete;
+    let root = files::merge(documents, &mut report);
+    check::check(&root, catalogue, &mut report);
+    let plan = decode::plan(&root, complete, catalogue, &mut report);
+    report.finish().map(|(files, warnings)| Loaded { plan, files, warnings })
 }

@@ -1,0 +1,257 @@
+//! Compares a tree with the table of keys and reports all that does not fit, each at its place.
+
+use super::Catalogue;
+use super::error::{Place, Report};
+use super::keys::{self, Choice, Key, Kind, LATER_POLICIES};
+use super::scalar;
+use super::tree::{Entry, Node, Value, join};
+
+const LATER: &str = "not supported yet";
+
+/// Reports everything below `root` that the table does not allow.
+pub(super) fn check(root: &Node, catalogue: &Catalogue, report: &mut Report) {
+    Checker { catalogue, report }.map(keys::ROOT, root, "");
+}
+
+struct Checker<'a> {
+    catalogue: &'a Catalogue,
+    report: &'a mut Report,
+}
+
+impl Checker<'_> {
+    fn value(&mut self, kind: Kind, node: &Node, path: &str) {
+        match kind {
+            Kind::Scalar(scalar) => {
+                if let Err(message) = scalar.check(node) {
+                    self.report.error(node.at, path, message);
+                }
+            }
+            Kind::Map(keys) => self.map(keys, node, path),
+            Kind::Named(keys) => self.named(&Kind::Map(keys), node, path),
+            Kind::Values(kind) => self.named(kind, node, path),
+            Kind::List(item) => self.list(*item, node, path),
+            Kind::Choice(choices) => self.choice(choices, node, path),
+            Kind::Either(kinds) => self.either(kinds, node, path),
+            Kind::Policy => self.policy(node, path),
+        }
+    }
+
+    fn map(&mut self, keys: &'static [Key], node: &Node, path: &str) {
+        let Some(entries) = node.entries() else {
+            let names = one_of(keys.iter().map(|key| key.name));
+            return self.report.error(node.at, path, format!("expected a map with {names}, found {}", node.describe()));
+        };
+        for entry in entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
+            let path = join(path, &entry.key);
+            match keys::find(keys, &entry.key) {
+                Some(key) if key.later => self.report.error(entry.key_at, &path, LATER),
+                Some(key) => self.value(key.kind, &entry.node, &path),
+                None => {
+                    self.report.error(entry.key_at, &path, unknown("key", &entry.key, keys.iter().map(|key| key.name)))
+                }
+            }
+        }
+    }
+
+    fn named(&mut self, kind: &Kind, node: &Node, path: &str) {
+        let Some(entries) = node.entries() else {
+            return self.report.error(
+                node.at,
+                path,
+                format!("expected a map from names to settings, found {}", node.describe()),
+            );
+        };
+        for entry in entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
+            let path = join(path, &entry.key);
+            if let Err(message) = scalar::check_name(&entry.key) {
+                self.report.error(entry.key_at, &path, message);
+            }
+            self.value(*kind, &entry.node, &path);
+        }
+    }
+
+    fn list(&mut self, item: Kind, node: &Node, path: &str) {
+        match &node.value {
+            Value::List(items) => {
+                for (i, node) in items.iter().enumerate() {
+                    self.value(item, node, &format!("{path}[{i}]"));
+                }
+            }
+            Value::Null => {
+                self.report.error(node.at, path, "expected a list, found nothing (write `[]` for an empty one)")
+            }
+            _ => self.value(item, node, path),
+        }
+    }
+
+    fn choice(&mut self, choices: &'static [Choice], node: &Node, path: &str) {
+        let names = || choices.iter().map(|choice| choice.name);
+        let Some((name, at, value)) = chosen(node) else {
+            return self.report.error(
+                node.at,
+                path,
+                format!("expected {}, found {}", one_of(names()), node.describe()),
+            );
+        };
+        match choices.iter().find(|choice| choice.name == name) {
+            Some(choice) if choice.later => self.report.error(at, path, format!("`{name}` is {LATER}")),
+            Some(choice) => self.choice_value(choice, value, at, path),
+            None => {
+                let hint = hint(name, names());
+                self.report.error(at, path, format!("expected {}, found {}{hint}", one_of(names()), found(name)));
+            }
+        }
+    }
+
+    fn choice_value(&mut self, choice: &Choice, value: Option<&Node>, at: Place, path: &str) {
+        let name = choice.name;
+        match (choice.value, value) {
+            (Some(kind), Some(value)) => self.value(kind, value, &join(path, name)),
+            (None, Some(value)) if value.entries().is_none_or(|entries| !entries.is_empty()) => {
+                self.report.error(value.at, &join(path, name), format!("`{name}` takes no value"));
+            }
+            (Some(_), None) if choice.needs_value => {
+                self.report.error(at, path, format!("`{name}` needs a value: `{{ {name}: … }}`"));
+            }
+            _ => {}
+        }
+    }
+
+    fn either(&mut self, kinds: &'static [Kind], node: &Node, path: &str) {
+        match kinds.iter().find(|kind| looks_like(**kind, node)) {
+            Some(kind) => self.value(*kind, node, path),
+            None => {
+                let mut names = Vec::new();
+                kinds.iter().for_each(|kind| nouns(*kind, &mut names));
+                let hint = hint(node.text().unwrap_or_default(), choices_of(kinds));
+                let names = one_of_nouns(&names);
+                self.report.error(node.at, path, format!("expected {names}, found {}{hint}", node.describe()));
+            }
+        }
+    }
+
+    fn policy(&mut self, node: &Node, path: &str) {
+        let built = || self.catalogue.policies.iter().map(|policy| policy.name);
+        let Some((name, at, value)) = chosen(node) else {
+            return self.report.error(
+                node.at,
+                path,
+                format!("expected {}, found {}", one_of(built()), node.describe()),
+            );
+        };
+        if built().any(|built| built == name) {
+            let parameters = value.and_then(Node::entries).unwrap_or_default();
+            for Entry { key, key_at, .. } in parameters {
+                self.report.error(*key_at, &join(&join(path, name), key), format!("`{name}` has no parameters"));
+            }
+        } else if LATER_POLICIES.iter().any(|(later, _)| *later == name) {
+            self.report.error(at, path, format!("`{name}` is {LATER}; there are {}", all_of(built())));
+        } else {
+            let known = built().chain(LATER_POLICIES.iter().map(|(later, _)| *later));
+            let message = unknown("policy", name, known);
+            self.report.error(at, path, message);
+        }
+    }
+}
+
+/// The name a choice is given by, its place, and what follows it.
+pub(super) fn chosen(node: &Node) -> Option<(&str, Place, Option<&Node>)> {
+    match &node.value {
+        Value::Text(name) | Value::Expanded(name) => Some((name, node.at, None)),
+        Value::Map(entries) => match entries.as_slice() {
+            [Entry { key, key_at, node }] => Some((key, *key_at, Some(node))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Is `node` meant as a `kind`? It may still be a wrong one.
+fn looks_like(kind: Kind, node: &Node) -> bool {
+    match (kind, &node.value) {
+        (Kind::Map(_) | Kind::Named(_) | Kind::Values(_), value) => matches!(value, Value::Map(_)),
+        (Kind::List(_), Value::List(_)) => true,
+        (Kind::List(item), _) => looks_like(*item, node),
+        (Kind::Choice(choices), _) => {
+            chosen(node).is_some_and(|(name, ..)| choices.iter().any(|choice| choice.name == name))
+        }
+        (Kind::Either(kinds), _) => kinds.iter().any(|kind| looks_like(*kind, node)),
+        (Kind::Policy, _) => chosen(node).is_some(),
+        (Kind::Scalar(scalar), _) => scalar.check(node).is_ok() || shaped_like(scalar, &node.value),
+    }
+}
+
+/// A wrong value that still tells better what is wrong than "expected this or that".
+fn shaped_like(scalar: scalar::Scalar, value: &Value) -> bool {
+    use scalar::Scalar;
+    match (scalar, value) {
+        (Scalar::Bool, Value::Bool(_)) => true,
+        (Scalar::Bool, _) => false,
+        (_, Value::Int(_)) => true,
+        (Scalar::Count { .. }, _) => false,
+        (_, Value::Text(text) | Value::Expanded(text)) => !text.bytes().all(|b| b.is_ascii_alphabetic()),
+        _ => false,
+    }
+}
+
+fn choices_of(kinds: &'static [Kind]) -> impl Iterator<Item = &'static str> {
+    kinds
+        .iter()
+        .flat_map(|kind| match kind {
+            Kind::Choice(choices) => *choices,
+            _ => &[],
+        })
+        .map(|choice| choice.name)
+}
+
+fn nouns(kind: Kind, out: &mut Vec<String>) {
+    match kind {
+        Kind::Scalar(scalar) => out.push(scalar.noun().to_owned()),
+        Kind::Map(_) | Kind::Named(_) | Kind::Values(_) => out.push("a map".to_owned()),
+        Kind::List(item) => nouns(*item, out),
+        Kind::Choice(choices) => out.extend(choices.iter().map(|choice| format!("`{}`", choice.name))),
+        Kind::Either(kinds) => kinds.iter().for_each(|kind| nouns(*kind, out)),
+        Kind::Policy => out.push("a policy".to_owned()),
+    }
+}
+
+/// `unknown key`, with the name that was perhaps meant.
+pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let hint = hint(name, known);
+    if what == "key" { format!("unknown key{hint}") } else { format!("unknown {what} {}{hint}", found(name)) }
+}
+
+/// ` (did you mean …)`, or nothing when no known name is near.
+pub(super) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    // Short words are all alike; a third of the letters may be wrong in longer ones.
+    let reach = (name.chars().count() / 3).max(1);
+    let near = known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= reach)
+        .min_by_key(|(distance, _)| *distance);
+    near.map_or_else(String::new, |(_, candidate)| format!(" (did you mean `{candidate}`?)"))
+}
+
+fn found(name: &str) -> String {
+    format!("`{}`", super::tree::shorten(name))
+}
+
+fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    one_of_nouns(&names.map(|name| format!("`{name}`")).collect::<Vec<_>>())
+}
+
+fn one_of_nouns(names: &[String]) -> String {
+    listing(names, "or")
+}
+
+fn all_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    listing(&names.map(|name| format!("`{name}`")).collect::<Vec<_>>(), "and")
+}
+
+fn listing(names: &[String], conjunction: &str) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        [head @ .., last] => format!("{} {conjunction} {last}", head.join(", ")),
+    }
+}

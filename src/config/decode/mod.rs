@@ -1,0 +1,118 @@
+//! From a checked tree to the plan: defaults, references between parts, and what excludes what.
+//!
+//! Values that the checks refused read as absent here, so nothing is reported twice.
+
+mod listener;
+mod overlap;
+mod pool;
+mod process;
+
+use std::time::Duration;
+
+use super::Catalogue;
+use super::error::Report;
+use super::keys::{self, find};
+use super::plan::{Keepalive, Plan, StreamTcp};
+use super::scalar;
+use super::section::Section;
+use super::tree::Node;
+
+/// The plan that `root` describes; meaningless unless `report` stays without errors. References to pools are
+/// judged only when the tree is `complete`: else the pool may be in the file that could not be read.
+pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &mut Report) -> Plan {
+    let root = Section::new(keys::ROOT, "", root.at).over(root, "");
+    let mut decoder = Decoder { root, complete, catalogue, report, bound: overlap::Bound::default() };
+    let log = decoder.log();
+    let admin = decoder.admin();
+    let metrics = decoder.metrics();
+    let pools = decoder.pools();
+    let ready_when = decoder.ready_when(&pools);
+    let listeners = decoder.listeners(&pools, &log.access);
+    decoder.warn_unused(&listeners, &pools);
+    Plan {
+        workers: decoder.workers(),
+        max_connections: decoder.max_connections(),
+        overflow: decoder.overflow(),
+        shutdown: decoder.shutdown(),
+        admin,
+        metrics,
+        ready_when,
+        log,
+        listeners,
+        pools,
+    }
+}
+
+struct Decoder<'a, 'r> {
+    root: Section<'a>,
+    complete: bool,
+    catalogue: &'r Catalogue,
+    report: &'r mut Report,
+    /// Every address something listens on.
+    bound: overlap::Bound,
+}
+
+impl<'a> Decoder<'a, '_> {
+    /// The maps under `listeners` or `pools`, by name, in order, each over the `defaults` for its kind.
+    fn named(&self, plural: &str, singular: &str, keys: &'static [keys::Key]) -> Vec<(&'a str, Section<'a>)> {
+        let defaults = self.root.section("defaults").section(singular);
+        let Some(found) = self.root.find(plural) else {
+            return Vec::new();
+        };
+        let entries = found.node.entries().unwrap_or_default().iter();
+        entries
+            .filter(|entry| !entry.key.starts_with("x-"))
+            .map(|entry| {
+                let path = format!("{plural}.{}", entry.key);
+                let own = Section::new(keys, &path, entry.key_at).over(&entry.node, &path);
+                (entry.key.as_str(), own.over_section(&defaults))
+            })
+            .collect()
+    }
+
+    /// Reports a required key that no layer of `section` has.
+    fn require(&mut self, section: &Section<'a>, name: &str) {
+        if section.find(name).is_some() {
+            return;
+        }
+        let example = find(section.keys(), name).and_then(|key| key.example);
+        let remedy = example.map_or_else(String::new, |example| format!(", such as `{name}: {example}`"));
+        self.report.error(section.at, &section.path, format!("`{name}` is missing{remedy}"));
+    }
+}
+
+/// `tcp`: the options of a connected socket.
+fn stream_tcp(tcp: &Section<'_>) -> StreamTcp {
+    StreamTcp {
+        nodelay: tcp.value("nodelay", scalar::boolean),
+        keepalive: keepalive(tcp),
+        user_timeout: tcp.optional("user_timeout", scalar::duration),
+    }
+}
+
+fn keepalive(tcp: &Section<'_>) -> Option<Keepalive> {
+    if tcp.is_off("keepalive") {
+        return None;
+    }
+    let keepalive = tcp.section("keepalive");
+    Some(Keepalive {
+        idle: keepalive.value("idle", scalar::duration),
+        interval: keepalive.value("interval", scalar::duration),
+        probes: keepalive.value("probes", small),
+    })
+}
+
+/// A count whose range the table keeps within 32 bits.
+fn small(node: &Node) -> Result<u32, String> {
+    scalar::count(node).and_then(|number| u32::try_from(number).map_err(|_| "too large".to_owned()))
+}
+
+/// A count of things in memory.
+fn size(node: &Node) -> Result<usize, String> {
+    scalar::count(node).and_then(|number| usize::try_from(number).map_err(|_| "too large".to_owned()))
+}
+
+/// Durations that `off` turns off.
+fn off_or_duration(node: &Node) -> Result<Option<Duration>, String> {
+    if node.text() == Some("off") { Ok(None) } else { scalar::duration(node).map(Some) }
+}

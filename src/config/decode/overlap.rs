@@ -1,0 +1,67 @@
+//! Two sockets on one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::super::error::{Place, Report};
+use super::super::plan::BindAddress;
+
+/// Every address claimed so far, and by whom.
+#[derive(Default)]
+pub(super) struct Bound {
+    exact: HashMap<SocketAddr, Claim>,
+    /// The first claim on any address of a family (is it IPv6?) and port.
+    any: HashMap<(bool, u16), Claim>,
+    unix: HashMap<PathBuf, Claim>,
+}
+
+#[derive(Clone)]
+struct Claim {
+    at: Place,
+    path: String,
+    address: String,
+}
+
+impl Bound {
+    /// Claims `address`; reports whoever has it already and returns false. IPv6 sockets are v6only, so the
+    /// families never meet; port 0 is another port each time.
+    pub(super) fn claim(&mut self, address: &BindAddress, at: Place, path: &str, report: &mut Report) -> bool {
+        let claim = Claim { at, path: path.to_owned(), address: address.to_string() };
+        let earlier = match address {
+            BindAddress::Ip(address) if address.port() == 0 => None,
+            BindAddress::Ip(address) => self.claim_ip(*address, &claim),
+            BindAddress::Unix(path, _) => self.unix.insert(path.clone(), claim.clone()),
+        };
+        let Some(earlier) = earlier else { return true };
+        let first = report.show(earlier.at);
+        let message = if earlier.address == claim.address {
+            format!("`{}` is taken by {} at {first}", claim.address, earlier.path)
+        } else {
+            format!("`{}` overlaps `{}` of {} at {first}", claim.address, earlier.address, earlier.path)
+        };
+        report.error(at, path, message);
+        false
+    }
+
+    fn claim_ip(&mut self, address: SocketAddr, claim: &Claim) -> Option<Claim> {
+        let family = (address.is_ipv6(), address.port());
+        let wildcard = SocketAddr::new(unspecified(address.ip()), address.port());
+        let earlier = if address.ip().is_unspecified() {
+            self.any.get(&family)
+        } else {
+            self.exact.get(&address).or_else(|| self.exact.get(&wildcard))
+        };
+        let earlier = earlier.cloned();
+        self.exact.entry(address).or_insert_with(|| claim.clone());
+        self.any.entry(family).or_insert_with(|| claim.clone());
+        earlier
+    }
+}
+
+fn unspecified(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    }
+}

@@ -1,0 +1,62 @@
+//! `*` and `?` in paths.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The existing files that `pattern` matches, sorted. A wildcard matches within one part of the path and not a
+/// leading dot.
+pub(super) fn matches(pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for component in pattern.components() {
+        found = match component {
+            Component::Normal(part) => match part.to_str().filter(|part| part.contains(['*', '?'])) {
+                Some(part) => found.iter().flat_map(|folder| children(folder, part)).collect(),
+                None => found.into_iter().map(|folder| folder.join(part)).collect(),
+            },
+            other => found.into_iter().map(|folder| folder.join(other)).collect(),
+        };
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    found
+}
+
+fn children(folder: &Path, part: &str) -> Vec<PathBuf> {
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(entries) = std::fs::read_dir(listed) else {
+        return Vec::new();
+    };
+    let pattern: Vec<char> = part.chars().collect();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter(|name| part.starts_with('.') || !name.starts_with('.'))
+        .filter(|name| matches_name(&pattern, &name.chars().collect::<Vec<_>>()))
+        .map(|name| folder.join(name))
+        .collect()
+}
+
+/// Linear in the name for each `*`: on a mismatch only the last `*` takes one character more.
+fn matches_name(pattern: &[char], name: &[char]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((star_p, star_n)) => {
+                    p = star_p + 1;
+                    n = star_n + 1;
+                    star = Some((star_p, star_n + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}

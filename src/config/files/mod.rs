@@ -1,0 +1,184 @@
+//! From the command line to one tree: reading, `include`, folders, and the merge of all files.
+
+mod glob;
+mod merge;
+mod read;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::error::{Place, Report};
+use super::expand::{Env, expand};
+use super::scalar;
+use super::tree::{self, Node, Value};
+
+pub(super) use merge::merge;
+
+/// One file, parsed and expanded: the root is a map.
+pub(super) struct Document {
+    pub(super) start: Place,
+    pub(super) root: Node,
+}
+
+/// Reads what is named on the command line and all that it includes, in order.
+pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, report: &mut Report) -> Documents {
+    let mut loader = Loader { env, report, found: Documents::new(), seen: HashSet::new() };
+    for path in paths {
+        loader.argument(path);
+    }
+    loader.found
+}
+
+/// Reads a document that is already in memory, and stands alone.
+pub(super) fn parse_one(name: &str, text: &str, env: Env<'_>, report: &mut Report) -> Documents {
+    let start = report.open(Path::new(name));
+    let mut found = Documents::new();
+    found.add(parse(text, start, env, report));
+    for document in &found.list {
+        refuse_include(document, "a configuration in memory may not include files", report);
+    }
+    found
+}
+
+/// The documents that could be read.
+pub(super) struct Documents {
+    pub(super) list: Vec<Document>,
+    /// There are no others: what is not here does not exist.
+    pub(super) complete: bool,
+}
+
+impl Documents {
+    fn new() -> Self {
+        Self { list: Vec::new(), complete: true }
+    }
+
+    fn add(&mut self, document: Option<Document>) {
+        self.complete &= document.is_some();
+        self.list.extend(document);
+    }
+}
+
+struct Loader<'a> {
+    env: Env<'a>,
+    report: &'a mut Report,
+    found: Documents,
+    /// Canonical paths, so that a file is read once however many ways lead to it.
+    seen: HashSet<PathBuf>,
+}
+
+impl Loader<'_> {
+    /// A file or a folder after `-c`.
+    fn argument(&mut self, path: &Path) {
+        if !path.is_dir() {
+            return self.with_includes(path);
+        }
+        match read::yaml_files(path) {
+            Ok(files) if files.is_empty() => {
+                let at = self.report.open(path);
+                self.report.error(at, "", "the folder holds no *.yaml or *.yml file");
+            }
+            Ok(files) => files.iter().for_each(|file| self.with_includes(file)),
+            Err(message) => {
+                let at = self.report.open(path);
+                self.report.error(at, "", message);
+                self.found.complete = false;
+            }
+        }
+    }
+
+    fn with_includes(&mut self, path: &Path) {
+        let start = self.report.open(path);
+        if !self.first_time(path) {
+            return;
+        }
+        let document = self.file(path, start, None);
+        let patterns = document.as_ref().map(|document| include_patterns(&document.root));
+        self.found.add(document);
+        for (at, path, pattern) in patterns.unwrap_or_default() {
+            self.include(at, &path, &pattern);
+        }
+    }
+
+    /// One pattern of `include`, at its place.
+    fn include(&mut self, at: Place, path: &str, pattern: &str) {
+        let full = self.report.resolve(at, pattern);
+        let wild = pattern.contains(['*', '?']);
+        let files = if wild { glob::matches(&full) } else { vec![full] };
+        for file in files {
+            if !self.first_time(&file) {
+                if !wild {
+                    self.report.error(at, path, format!("`{pattern}` is already part of the configuration"));
+                }
+                continue;
+            }
+            let start = self.report.open(&file);
+            let document = self.file(&file, start, Some((at, path)));
+            if let Some(document) = &document {
+                refuse_include(document, "an included file may not include others", self.report);
+            }
+            self.found.add(document);
+        }
+    }
+
+    /// Reads and parses one file. That it cannot be read is an error of whoever named it.
+    fn file(&mut self, path: &Path, start: Place, named_by: Option<(Place, &str)>) -> Option<Document> {
+        match read::text(path) {
+            Ok(text) => parse(&text, start, self.env, self.report),
+            Err(read::Unreadable::NotUtf8 { line, column }) => {
+                let at = Place { line, column, ..start };
+                self.report.error(at, "", "not UTF-8 text");
+                None
+            }
+            Err(read::Unreadable::Other(message)) => {
+                match named_by {
+                    Some((at, key)) => self.report.error(at, key, format!("{}: {message}", path.display())),
+                    None => self.report.error(start, "", message),
+                }
+                None
+            }
+        }
+    }
+
+    fn first_time(&mut self, path: &Path) -> bool {
+        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        self.seen.insert(canonical)
+    }
+}
+
+fn refuse_include(document: &Document, message: &str, report: &mut Report) {
+    let include = document.root.entries().unwrap_or_default().iter().find(|entry| entry.key == "include");
+    if let Some(entry) = include {
+        report.error(entry.key_at, "include", message);
+    }
+}
+
+fn parse(text: &str, start: Place, env: Env<'_>, report: &mut Report) -> Option<Document> {
+    let mut root = tree::parse(text, start, report)?;
+    match root.value {
+        Value::Map(_) => {
+            expand(&mut root, "", env, report);
+            Some(Document { start, root })
+        }
+        Value::Null => {
+            report.error(start, "", "the file is empty: a configuration has at least `listeners` and `pools`");
+            None
+        }
+        _ => {
+            report.error(
+                root.at,
+                "",
+                format!("expected a map with `listeners` and `pools`, found {}", root.describe()),
+            );
+            None
+        }
+    }
+}
+
+/// The patterns of `include` that are text; anything else is left for the checks to refuse.
+fn include_patterns(root: &Node) -> Vec<(Place, String, String)> {
+    let Some(entry) = root.entries().unwrap_or_default().iter().find(|entry| entry.key == "include") else {
+        return Vec::new();
+    };
+    let items = entry.node.items_at("include");
+    items.filter_map(|(item, path)| Some((item.at, path, scalar::text(item, "a path").ok()?.to_owned()))).collect()
+}

@@ -1,0 +1,250 @@
+//! Keys of a listener.
+
+use super::super::scalar::Scalar;
+use super::shared::{ACCESS_LOG, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
+use super::{
+    BOOL, BYTE_RATE, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, RATE, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF,
+    count, seconds,
+};
+
+/// `listeners.NAME`.
+pub(in super::super) const LISTENER: &[Key] = &[
+    Key::new(
+        "bind",
+        Kind::List(&Kind::Either(&[Kind::Scalar(Scalar::Bind), Kind::Map(BIND)])),
+        "The addresses it listens on, one or a list: `IP:port`, a range of ports `IP:first-last`, or `unix:/path`. \
+         `0.0.0.0:5432` is every IPv4 address and `[::]:5432` every IPv6 address; name both for both. Port 0 lets the \
+         kernel choose; the log line `listening` says which. A port that another process holds is an error.",
+    )
+    .example("[\"127.0.0.1:5432\", \"[::1]:5432\"]")
+    .required(),
+    Key::new("pool", NAME, "The pool that connections go to; with `routes`, those that no route takes.")
+        .example("web")
+        .required(),
+    Key::new(
+        "routes",
+        Kind::List(&Kind::Map(ROUTE)),
+        "Choose the pool by what the client shows. The first route that matches wins. A route that needs bytes may stay \
+         undecided; when `timeouts.sniff` or the size limit ends that, the session is closed. It never falls through to \
+         `pool`.",
+    )
+    .later(),
+    Key::new(
+        "accept_proxy",
+        Kind::Map(ACCEPT_PROXY),
+        "Read a PROXY protocol header (version 1 or 2), which says who the client is behind another load balancer. From \
+         then on that address is the client's for limits, logs, hashing and headers.",
+    )
+    .later(),
+    Key::new(
+        "starttls",
+        STARTTLS,
+        "Answer the protocol's own request for TLS first, then go on with `tls` or routing by `sni`. MySQL cannot be \
+         routed by name: its server speaks first.",
+    )
+    .example("postgres")
+    .later(),
+    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with clients.").later(),
+    Key::new(
+        "admission",
+        Kind::Map(ADMISSION),
+        "Who may connect, how many and how often. In `allow` and `deny` the longest matching prefix decides, and `deny` \
+         wins a tie; with any `allow`, what matches nothing is refused.",
+    )
+    .later(),
+    Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time. A session that reaches one is reset on both sides."),
+    Key::new("relay", RELAY, "How bytes are moved between the two sockets.").default("auto"),
+    Key::new("on_remove", ON_CHANGE, "What happens to living sessions when a reload removes this listener.")
+        .default("keep")
+        .later(),
+    Key::new("bandwidth", Kind::Map(BANDWIDTH), "Limits on bytes a second, of each direction.").later(),
+    Key::new("tcp", Kind::Map(TCP), "Options of the listening socket and of the sockets it accepts."),
+    Key::new("log", Kind::Map(LOG), "What this listener logs, where that differs from `log` of the process."),
+];
+
+/// One item of `bind` in the long form.
+pub(in super::super) const BIND: &[Key] = &[
+    Key::new("address", Kind::Scalar(Scalar::Bind), "The address, as in the short form.")
+        .example("unix:peerway.sock")
+        .required(),
+    Key::new(
+        "mode",
+        Kind::Scalar(Scalar::Mode),
+        "Permission bits of a unix socket, in quotes, such as `\"0660\"`. Without it the process's umask decides.",
+    )
+    .example("\"0660\""),
+    Key::new("transparent", BOOL, "Accept connections to any address that the kernel hands over (IP_TRANSPARENT).")
+        .default("false")
+        .later(),
+];
+
+const ROUTE: &[Key] = &[
+    Key::new("match", Kind::Map(MATCH), "What a connection must show; all that is named must hold.").required(),
+    Key::new("pool", NAME, "The pool for such connections.").example("web"),
+    Key::new("action", ACTION, "Instead of a pool: turn them away."),
+    Key::new("split", Kind::Map(SPLIT), "Instead of a pool: share them among several."),
+];
+
+const MATCH: &[Key] = &[
+    Key::new("sni", TEXTS, "Server names in the TLS hello; `*.` at the front stands for one label.")
+        .example("\"*.eu.example.com\""),
+    Key::new("alpn", TEXTS, "Application protocols offered in the TLS hello.").example("[h2]"),
+    Key::new("source", TEXTS, "Networks of the client's address.").example("[203.0.113.0/24]"),
+    Key::new("port", Kind::List(&PORT), "Ports it arrived at, for a listener with several.").example("8005"),
+    Key::new("prefix", TEXT, "The first bytes.").example("\"SSH-\""),
+    Key::new("regex", TEXT, "A regular expression over the first bytes.").example("\"^GET /\""),
+    Key::new("regex_limit", Kind::Scalar(Scalar::Size), "How many bytes `regex` may look at.").default("1KiB"),
+    Key::new("client_san", TEXTS, "Names in the client's certificate; `*` stands for anything.")
+        .example("\"spiffe://prod/*\""),
+];
+
+const ACTION: Kind = Kind::Choice(ACTION_WORDS);
+const ACTION_WORDS: &[Choice] = &[
+    Choice::word("reject", "reset"),
+    Choice::word("drop", "silence: hold the socket unread until `timeouts.handshake`, then reset"),
+];
+
+const SPLIT: &[Key] = &[
+    Key::new("to", Kind::Values(&count(0, 1_000_000)), "Pools and their shares.")
+        .example("{ blue: 90, green: 10 }")
+        .required(),
+    Key::new("sticky", STICKY, "Clients that stay where they went first."),
+];
+
+const STICKY: Kind = Kind::Choice(STICKY_WORDS);
+const STICKY_WORDS: &[Choice] = &[Choice::word("client_ip", "by the client's address")];
+
+const ACCEPT_PROXY: &[Key] = &[
+    Key::new("from", TEXTS, "Networks whose word is taken.").example("[10.0.0.0/8]").required(),
+    Key::new("others", OTHERS, "What becomes of connections from elsewhere.").default("refuse"),
+    Key::new("timeout", TIMEOUT, "How long the header may take, from accept.").default("1s"),
+];
+
+const OTHERS: Kind = Kind::Choice(OTHERS_WORDS);
+const OTHERS_WORDS: &[Choice] =
+    &[Choice::word("refuse", "they are reset"), Choice::word("plain", "they are taken as they are, without a header")];
+
+const TLS: &[Key] = &[
+    Key::new(
+        "certificates",
+        Kind::List(&Kind::Map(CERTIFICATE)),
+        "Certificates, chosen by the name the client asks for. The files are watched and swapped while running.",
+    )
+    .required(),
+    Key::new("client_auth", Kind::Map(CLIENT_AUTH), "Ask clients for a certificate."),
+    Key::new("min_version", MIN_VERSION, "The oldest TLS version accepted.").default("\"1.2\""),
+    Key::new("alpn", TEXTS, "Application protocols offered, the preferred one first.").example("[h2, http/1.1]"),
+    Key::new("max_handshakes", count(1, MANY), "Handshakes at once; the rest wait.").default("256"),
+    Key::new(
+        "ticket_keys",
+        PATHS,
+        "Files with keys for session tickets, shared with replicas, the newest first. Without it each process makes its \
+         own.",
+    )
+    .example("[k1, k2]"),
+];
+
+const CERTIFICATE: &[Key] = &[
+    Key::new("cert", PATH, "The certificate and its chain, PEM.").example("a.pem").required(),
+    Key::new("key", PATH, "Its key, PEM.").example("a.key").required(),
+];
+
+const CLIENT_AUTH: &[Key] = &[
+    Key::new("ca", PATH, "The authorities whose certificates are accepted, PEM.").example("clients.pem").required(),
+    Key::new("mode", AUTH_MODE, "Whether a certificate must be shown.").default("required"),
+    Key::new("crl", PATHS, "Lists of revoked certificates.").example("[c.crl]"),
+    Key::new("crl_expired", CRL_EXPIRED, "What an outdated list means.").default("refuse"),
+];
+
+const AUTH_MODE: Kind = Kind::Choice(AUTH_MODE_WORDS);
+const AUTH_MODE_WORDS: &[Choice] =
+    &[Choice::word("required", "no session without one"), Choice::word("optional", "checked when one is shown")];
+
+const CRL_EXPIRED: Kind = Kind::Choice(CRL_EXPIRED_WORDS);
+const CRL_EXPIRED_WORDS: &[Choice] = &[
+    Choice::word("refuse", "no client is accepted"),
+    Choice::word("accept", "the old list is used, and the log says so"),
+];
+
+const MIN_VERSION: Kind = Kind::Choice(MIN_VERSION_WORDS);
+const MIN_VERSION_WORDS: &[Choice] = &[Choice::word("1.2", "TLS 1.2"), Choice::word("1.3", "TLS 1.3")];
+
+const ADMISSION: &[Key] = &[
+    Key::new("allow", TEXTS, "Networks that may connect.").example("[10.0.0.0/8]"),
+    Key::new("deny", TEXTS, "Networks that may not.").example("[10.1.0.0/16]"),
+    Key::new("max_connections", count(1, MANY), "Sessions at once.").example("10000"),
+    Key::new("max_rate", RATE, "New connections a second.").example("1000/s"),
+    Key::new("per_client", Kind::Map(PER_CLIENT), "The same for each client address."),
+    Key::new("refuse_with", REFUSE_WITH, "How connections are turned away.").default("reset"),
+];
+
+const PER_CLIENT: &[Key] = &[
+    Key::new("max_connections", count(1, MANY), "Sessions at once.").example("100"),
+    Key::new("rate", RATE, "New connections a second.").example("50/s"),
+    Key::new("prefix_v6", count(1, 128), "IPv6 addresses that share so many leading bits count as one client.")
+        .default("64"),
+];
+
+const REFUSE_WITH: Kind = Kind::Choice(REFUSE_WITH_WORDS);
+const REFUSE_WITH_WORDS: &[Choice] = &[
+    Choice::word("reset", "a reset"),
+    Choice::word("close", "an orderly end"),
+    Choice::word("drop", "silence: hold the socket unread until `timeouts.handshake`, then reset"),
+];
+
+const TIMEOUTS: &[Key] = &[
+    Key::new("handshake", TIMEOUT, "From accept to the end of the TLS handshake.").default("5s").later(),
+    Key::new("sniff", TIMEOUT, "From accept until the first bytes decided the route.").default("3s").later(),
+    Key::new("idle", TIMEOUT_OR_OFF, "No byte in either direction for so long.").default("1h"),
+    Key::new(
+        "half_closed",
+        TIMEOUT_OR_OFF,
+        "After one side has finished sending: no byte in the direction still open for so long. Every byte starts it anew.",
+    )
+    .default("5m"),
+    Key::new("session", TIMEOUT_OR_OFF, "From accept, whatever happens.").default("off"),
+];
+
+const RELAY: Kind = Kind::Choice(RELAY_WORDS);
+const RELAY_WORDS: &[Choice] = &[
+    Choice::word("auto", "copy, and let the kernel move the bytes (splice) while reads are large"),
+    Choice::word("copy", "always copy"),
+    Choice::word("splice", "splice whenever both sides are plain sockets"),
+];
+
+const BANDWIDTH: &[Key] = &[
+    Key::new("per_connection", BYTE_RATE, "Of each session.").example("10MiB/s"),
+    Key::new("per_client", BYTE_RATE, "Of all sessions of one client address together.").example("50MiB/s"),
+];
+
+const TCP: &[Key] = &[
+    Key::new(
+        "backlog",
+        count(1, 1_000_000),
+        "Connections the kernel holds until they are accepted; net.core.somaxconn caps it.",
+    )
+    .default("4096"),
+    NODELAY,
+    KEEPALIVE_KEY,
+    USER_TIMEOUT,
+    Key::new(
+        "fast_open",
+        Kind::Either(&[OFF, count(1, 1_000_000)]),
+        "Take data in the first packet (TCP_FASTOPEN): the number of such connections that may wait.",
+    )
+    .default("off"),
+    Key::new(
+        "defer_accept",
+        Kind::Either(&[OFF, seconds(3600)]),
+        "Accept a connection only when its first bytes are there, or after so many whole seconds (TCP_DEFER_ACCEPT). Not for \
+         protocols in which the server speaks first.",
+    )
+    .default("off"),
+    Key::new("freebind", BOOL, "Bind addresses that this machine does not have yet (IP_FREEBIND).").default("false"),
+];
+
+const LOG: &[Key] = &[Key::new(
+    "access",
+    Kind::Either(&[OFF, Kind::Map(ACCESS_LOG)]),
+    "The access log of this listener: `off`, or any of the keys of `log.access`; those not named are the process's.",
+)];

@@ -1,0 +1,186 @@
+//! Keys of a pool and of its backends.
+
+use super::super::scalar::Scalar;
+use super::health::HEALTH;
+use super::shared::{KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
+use super::{
+    BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count,
+};
+
+/// Policies that are known by name and not built yet; the catalogue takes precedence.
+pub(in super::super) const LATER_POLICIES: &[(&str, &str)] = &[
+    ("p2c", "two backends at random, the one with fewer sessions"),
+    ("peak_ewma", "two backends at random, the one with the lower product of sessions and recent peak latency"),
+    ("maglev", "by a hash of the client; little moves when backends change"),
+    ("rendezvous", "by a hash of the client; the least possible moves when backends change"),
+    ("ring_hash", "by a hash of the client on a ring"),
+    ("first", "the first in the file until it is full, then the next"),
+];
+
+/// `pools.NAME`.
+pub(in super::super) const POOL: &[Key] = &[
+    Key::new("policy", Kind::Policy, "How a backend is chosen for each new session.").default("round_robin"),
+    Key::new(
+        "backends",
+        Kind::List(&Kind::Either(&[Kind::Scalar(Scalar::Target), Kind::Map(BACKEND)])),
+        "The backends: each an address, which is then its name too, or a map. An address is `IP:port`, `unix:/path` or \
+         `host:port`. A host name is one backend: it keeps its address while the answer has it, and further attempts may \
+         go to its other addresses.",
+    )
+    .example("[10.0.0.1:5432]"),
+    Key::new("discover", Kind::Map(DISCOVER), "Find backends elsewhere; may stand beside `backends`.").later(),
+    Key::new(
+        "backend",
+        Kind::Map(BACKEND_DEFAULTS),
+        "Said once for all backends of this pool; what a backend says itself comes first.",
+    ),
+    Key::new("tier_spill_below", SHARE, "The next tier joins when less than this share of a tier is usable.")
+        .default("0%")
+        .later(),
+    Key::new("failback", FAILBACK, "How a better tier takes over again once it is usable.").default("auto").later(),
+    Key::new("on_failback", ON_CHANGE, "What happens then to sessions on lower tiers.").default("keep").later(),
+    Key::new("single_active", BOOL, "Never have sessions on two backends at once.").default("false").later(),
+    Key::new("connect", Kind::Map(CONNECT), "How a backend is reached, and what is tried when it is not."),
+    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with backends.").later(),
+    Key::new("starttls", STARTTLS, "Send the protocol's own request for TLS first.").example("postgres").later(),
+    Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time for sessions of this pool; they beat the listener's."),
+    Key::new("tcp", Kind::Map(TCP), "Options of the sockets to backends."),
+    Key::new(
+        "queue",
+        Kind::Either(&[OFF, Kind::Map(QUEUE)]),
+        "Let sessions wait when every usable backend is at its `max_connections`; without it they are refused at once.",
+    )
+    .later(),
+    Key::new("health", Kind::Either(&[OFF, Kind::Map(HEALTH)]), "Find out which backends are usable.").later(),
+    Key::new("slow_start", SPAN, "Bring a backend that came up to its full weight over this time.").default("0s").later(),
+    Key::new(
+        "on_remove",
+        ON_CHANGE,
+        "What happens to living sessions when a reload removes their backend or this pool. When the listener has a say too, the \
+         gentler wins.",
+    )
+    .default("keep")
+    .later(),
+];
+
+/// One item of `backends` in the long form.
+pub(in super::super) const BACKEND: &[Key] = &[
+    Key::new(
+        "name",
+        NAME,
+        "Its name in metrics, logs and commands, unique in the pool. Without it the address is the name.",
+    )
+    .example("pg2"),
+    Key::new("address", Kind::Scalar(Scalar::Target), "Where it is.").example("10.0.0.2:5432").required(),
+    WEIGHT,
+    TIER,
+    ZONE,
+    MAX_CONNECTIONS,
+    Key::new("disabled", BOOL, "Send it nothing new; sessions it has go on.").default("false"),
+];
+
+pub(super) const BACKEND_DEFAULTS: &[Key] = &[WEIGHT, TIER, ZONE, MAX_CONNECTIONS];
+
+const WEIGHT: Key = Key::new(
+    "weight",
+    count(1, 65_535),
+    "Its share of new sessions relative to the others: with 5 it gets five times as many as with 1. To send none, say \
+     `disabled: true`.",
+)
+.default("1");
+const TIER: Key =
+    Key::new("tier", count(0, 255), "Backends of a higher number are used only when lower ones are not usable.")
+        .default("0")
+        .later();
+const ZONE: Key = Key::new("zone", TEXT, "Where it runs; its own zone is preferred.").example("b").later();
+const MAX_CONNECTIONS: Key =
+    Key::new("max_connections", count(1, MANY), "Sessions it may have at once from this process.")
+        .example("200")
+        .later();
+
+const DISCOVER: &[Key] = &[
+    Key::new("dns", TEXT, "A host name and port; each address of the answer is a backend named `IP:port`.")
+        .example("db.internal:5432"),
+    Key::new("file", PATH, "A file with a list of backends, watched.").example("backends.yaml"),
+    Key::new("kubernetes", TEXT, "The endpoints of a service.").example("default/db:5432"),
+];
+
+const FAILBACK: Kind = Kind::Choice(FAILBACK_WORDS);
+const FAILBACK_WORDS: &[Choice] =
+    &[Choice::word("auto", "as soon as it is usable"), Choice::word("manual", "when an operator enables it")];
+
+const CONNECT: &[Key] = &[
+    Key::new("timeout", TIMEOUT, "For one attempt, all of it: TCP, PROXY header, TLS.").default("2s"),
+    Key::new(
+        "attempts",
+        count(1, 100),
+        "Attempts for one session, each on a different backend while there is one. After the first byte of the client went to a \
+         backend nothing is tried again.",
+    )
+    .default("3"),
+    Key::new("deadline", TIMEOUT, "For all attempts and the pauses between them; time in a queue does not count.").default("10s"),
+    Key::new("retry_budget", Kind::Map(RETRY_BUDGET), "Limits second attempts, so that an outage is not multiplied.").later(),
+    Key::new("backoff", Kind::Map(BACKOFF), "Pauses, only before the same backend must be tried again."),
+    Key::new(
+        "hedge_after",
+        Kind::Either(&[Kind::Choice(HEDGE_WORDS), TIMEOUT]),
+        "When an attempt takes so long, start one on a second backend too; the first to connect wins.",
+    )
+    .example("50ms")
+    .later(),
+    Key::new(
+        "source",
+        Kind::List(&Kind::Either(&[Kind::Choice(SOURCE_WORDS), TEXT])),
+        "Connect from these addresses, in turn, or as the client.",
+    )
+    .example("[10.0.0.9]")
+    .later(),
+    Key::new("send_proxy", Kind::Choice(SEND_PROXY_WORDS), "Tell backends who the client is with a PROXY protocol header.")
+        .example("v2")
+        .later(),
+];
+
+const RETRY_BUDGET: &[Key] = &[
+    Key::new("share", SHARE, "Of recent sessions.").default("20%"),
+    Key::new("min", RATE, "Always allowed.").default("10/s"),
+];
+
+const BACKOFF: &[Key] = &[
+    Key::new("base", TIMEOUT, "The first pause; each further one is twice as long.").default("50ms"),
+    Key::new("max", TIMEOUT, "No pause is longer.").default("1s"),
+];
+
+const HEDGE_WORDS: &[Choice] = &[Choice::word("p95", "the 95th percentile of recent connect times")];
+const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently")];
+const SEND_PROXY_WORDS: &[Choice] = &[
+    Choice::word("v1", "version 1, text"),
+    Choice::with("v2", Kind::List(&Kind::Choice(PROXY_FIELDS)), "version 2, with these fields if any").bare_too(),
+];
+const PROXY_FIELDS: &[Choice] = &[
+    Choice::word("authority", "the server name the client asked for"),
+    Choice::word("alpn", "the application protocol"),
+    Choice::word("ssl", "TLS version and client certificate"),
+    Choice::word("unique_id", "the session's id, as in the log"),
+    Choice::word("crc32c", "a checksum of the header"),
+];
+
+const TLS: &[Key] = &[
+    Key::new("server_name", TEXT, "Sent as SNI and checked against the names in the backend's certificate.")
+        .example("db.example.com"),
+    Key::new("ca", PATH, "The authorities trusted, PEM; without it the system's.").example("ca.pem"),
+    Key::new("cert", PATH, "A certificate to show, PEM.").example("me.pem"),
+    Key::new("key", PATH, "Its key, PEM.").example("me.key"),
+    Key::new("alpn", TEXTS, "Application protocols offered.").example("[x]"),
+    Key::new("verify", BOOL, "`false` trusts anybody, and is said loudly at start.").default("true"),
+];
+
+const TIMEOUTS: &[Key] =
+    &[Key::new("idle", TIMEOUT_OR_OFF, "No byte in either direction for so long; without it the listener's.")
+        .example("10m")];
+
+const TCP: &[Key] = &[KEEPALIVE_KEY, USER_TIMEOUT, NODELAY];
+
+const QUEUE: &[Key] = &[
+    Key::new("max", count(1, MANY), "Sessions that may wait.").example("1000").required(),
+    Key::new("timeout", TIMEOUT, "How long each may wait.").example("5s").required(),
+];

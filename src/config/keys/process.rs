@@ -1,0 +1,243 @@
+//! Keys of the process: the top level of the file and all that is not a listener or a pool.
+
+use std::time::Duration;
+
+use super::super::scalar::Scalar;
+use super::shared::{ACCESS_LOG, AUTO, OFF};
+use super::{
+    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, RATE, SPAN, TEXT,
+    TIMEOUT, TIMEOUT_OR_OFF, count, duration,
+};
+
+/// The top level.
+pub(in super::super) const ROOT: &[Key] = &[
+    Key::new("version", count(1, 1), "The version of this format. There is only 1.").default("1"),
+    Key::new(
+        "include",
+        PATHS,
+        "More files whose `listeners` and `pools` are added to those here: a path, a pattern with `*` and `?`, or a list \
+         of them. Paths are relative to this file; matches are taken in lexical order. A pattern may match nothing, a path \
+         without wildcards must exist. Included files may not include others, and a name may appear only once in all.",
+    )
+    .example("conf.d/*.yaml"),
+    Key::new(
+        "workers",
+        Kind::Either(&[AUTO, Kind::Map(WORKERS)]),
+        "Threads that carry the traffic. `auto` is one for each CPU this process may use, not pinned.",
+    )
+    .default("auto"),
+    Key::new(
+        "max_connections",
+        Kind::Either(&[AUTO, count(1, MANY)]),
+        "How many sessions may live at once in the whole process. `auto` is half of the descriptor limit after a reserve \
+         for everything else, since a session needs two descriptors.",
+    )
+    .default("auto"),
+    Key::new("overflow", OVERFLOW, "What happens to a connection beyond `max_connections`.").default("refuse"),
+    Key::new("max_rate", RATE, "New connections a second in the whole process; those beyond it are reset.")
+        .example("5000/s")
+        .later(),
+    Key::new(
+        "shutdown",
+        Kind::Map(SHUTDOWN),
+        "How the process ends on SIGTERM or SIGINT. /readyz fails at once, so that load balancers stop sending; after \
+         `delay` nothing new is accepted; then sessions have `grace` to finish. Those without a byte for 5 s are reset \
+         during the second half of it, the rest at its end. No cut session is ever told a clean end. A second signal \
+         resets everything and exits within a second.",
+    ),
+    Key::new("upgrade", Kind::Map(UPGRADE), "What SIGUSR2 or `peerway upgrade` does with sessions of the old process.")
+        .later(),
+    Key::new(
+        "reload",
+        Kind::Map(RELOAD),
+        "How changes of these files take effect. SIGHUP and `peerway reload` always reload.",
+    )
+    .later(),
+    Key::new(
+        "state_file",
+        PATH,
+        "Where weights and drains set by an operator are kept, so that they survive a restart.",
+    )
+    .example("/var/lib/peerway/state.json")
+    .later(),
+    Key::new("zone", TEXT, "Where this instance runs; policies prefer backends of the same `zone`.").example("a").later(),
+    Key::new(
+        "sandbox",
+        SANDBOX,
+        "Give up all access to files but the folders of the configuration and of keys, once everything is bound. A reload \
+         that needs another folder fails whole and says so.",
+    )
+    .default("off")
+    .later(),
+    Key::new(
+        "admin",
+        Kind::Map(ADMIN),
+        "The endpoint for people and tools: /metrics, /healthz, /readyz and the API that `peerway pools`, `reload` and the \
+         other commands use. Without it there is none.",
+    ),
+    Key::new(
+        "metrics",
+        Kind::Map(METRICS),
+        "A second endpoint that a scraper may reach: only /metrics, /healthz and /readyz, never the API. The admin \
+         endpoint serves these three too.",
+    ),
+    Key::new("ready_when", Kind::Map(READY_WHEN), "What /readyz waits for, besides being started and not shutting down."),
+    Key::new("log", Kind::Map(LOG), "The program's own log, which goes to standard error, and the access log."),
+    Key::new(
+        "defaults",
+        Kind::Map(DEFAULTS),
+        "Said once for all listeners, pools or backends. What they say themselves comes first: maps merge key by key, \
+         lists and single values replace, `off` clears.",
+    ),
+    Key::new(
+        "listeners",
+        Kind::Named(LISTENER),
+        "Where clients arrive. Each listener has a name of your choice; it appears in metrics and logs.",
+    ),
+    Key::new(
+        "pools",
+        Kind::Named(POOL),
+        "Where connections go. Each pool has a name of your choice; listeners refer to it.",
+    ),
+];
+
+const WORKERS: &[Key] = &[
+    Key::new(
+        "threads",
+        Kind::Either(&[AUTO, count(1, 4096)]),
+        "How many. `auto` is one for each CPU this process may use.",
+    )
+    .default("auto"),
+    Key::new("pin", BOOL, "Pin each thread to a CPU of its own.").default("false"),
+    Key::new(
+        "busy_poll",
+        duration(Duration::from_micros(1), Duration::from_millis(10)),
+        "Look for packets for so long before sleeping: lower latency for more CPU.",
+    )
+    .example("50us")
+    .later(),
+];
+
+const OVERFLOW: Kind = Kind::Choice(OVERFLOW_WORDS);
+const OVERFLOW_WORDS: &[Choice] = &[
+    Choice::word("refuse", "accept it, reset it, count it"),
+    Choice::word("wait", "accept nothing more; the kernel's backlog holds what arrives"),
+];
+
+const SHUTDOWN: &[Key] = &[
+    Key::new("delay", SPAN, "From /readyz failing to the end of accepting.").default("0s"),
+    Key::new("grace", SPAN, "From the end of accepting to the end of the process.").default("30s"),
+];
+
+const UPGRADE: &[Key] = &[
+    Key::new("grace", TIMEOUT_OR_OFF, "How long the old process may keep its sessions; `off` is without limit.")
+        .default("off"),
+    Key::new("max_old", count(1, 64), "How many old processes there may be; the oldest beyond it ends.").default("4"),
+];
+
+const RELOAD: &[Key] = &[
+    Key::new("watch", BOOL, "Reload when a file changes.").default("true"),
+    Key::new("debounce", SPAN, "Wait for so long without another change first.").default("500ms"),
+    Key::new(
+        "guard",
+        Kind::Either(&[OFF, TIMEOUT, Kind::Map(GUARD)]),
+        "Watch connect failures and latency for this long after a reload, and return to the old configuration when they \
+         get worse.",
+    )
+    .default("off"),
+];
+
+const GUARD: &[Key] = &[
+    Key::new("for", TIMEOUT, "How long to watch.").default("60s"),
+    Key::new("failures_over", FACTOR, "Return when connect failures rise above so many times what they were.")
+        .default("2x"),
+    Key::new("p99_over", FACTOR, "Return when the 99th percentile of connect time rises above so many times.")
+        .default("2x"),
+    Key::new("min_events", count(1, MANY), "Judge nothing by fewer connections than these.").default("50"),
+];
+
+const SANDBOX: Kind = Kind::Choice(SANDBOX_WORDS);
+const SANDBOX_WORDS: &[Choice] = &[
+    Choice::word("off", "no sandbox"),
+    Choice::word("on", "as much as this kernel can do"),
+    Choice::word("strict", "refuse to start on a kernel that cannot do all of it"),
+];
+
+const ADMIN: &[Key] = &[
+    Key::new(
+        "listen",
+        Kind::Scalar(Scalar::Endpoint),
+        "Where it listens: `IP:port`, or `unix:/path` for a socket that only its owner may use (mode 0600).",
+    )
+    .example("127.0.0.1:9901")
+    .required(),
+    Key::new(
+        "token_file",
+        PATH,
+        "A file whose content, without surrounding white space, is the token that requests must carry \
+         (`Authorization: Bearer …`). Requests that change something need it unless `listen` is a loopback address or a \
+         unix socket; with `protect: all` every request but /healthz and /readyz needs it.",
+    )
+    .example("token")
+    .dormant(),
+    Key::new("protect", PROTECT, "Which requests need the token.").default("writes"),
+    Key::new("tls", Kind::Map(ADMIN_TLS), "Serve it over TLS.").later(),
+];
+
+const PROTECT: Kind = Kind::Choice(PROTECT_WORDS);
+const PROTECT_WORDS: &[Choice] = &[
+    Choice::word("writes", "those that change something"),
+    Choice::word("all", "all but /healthz and /readyz; needs `token_file`"),
+];
+
+const ADMIN_TLS: &[Key] = &[
+    Key::new("cert", PATH, "The certificate and its chain, PEM.").example("a.pem").required(),
+    Key::new("key", PATH, "Its key, PEM.").example("a.key").required(),
+];
+
+const METRICS: &[Key] = &[
+    Key::new("listen", Kind::Scalar(Scalar::Ip), "Where it listens: `IP:port`. Without it only the admin endpoint serves metrics.")
+        .example("127.0.0.1:9902"),
+    Key::new(
+        "backend_histograms",
+        BOOL,
+        "Count connect times of each backend in a histogram of its own. It costs a dozen series for each backend; without \
+         it there is one histogram for each pool, and an average for each backend.",
+    )
+    .default("false"),
+];
+
+const READY_WHEN: &[Key] = &[Key::new(
+    "pools",
+    Kind::List(&NAME),
+    "Pools that must have a usable backend. For one pool alone ask `/readyz?pool=NAME`.",
+)
+.default("[]")
+.example("[web]")];
+
+const LOG: &[Key] = &[
+    Key::new(
+        "level",
+        Kind::Scalar(Scalar::Filter),
+        "What the program logs about itself: error, warn, info, debug, trace or off, or a filter for single modules such \
+         as `info,peerway::health=debug`.",
+    )
+    .default("info"),
+    Key::new("format", LOG_FORMAT, "The form of both logs.").default("json"),
+    Key::new(
+        "access",
+        Kind::Either(&[OFF, Kind::Map(ACCESS_LOG)]),
+        "The access log: what is written about each session. A listener may say otherwise.",
+    ),
+];
+
+const LOG_FORMAT: Kind = Kind::Choice(LOG_FORMAT_WORDS);
+const LOG_FORMAT_WORDS: &[Choice] =
+    &[Choice::word("json", "one JSON object a line"), Choice::word("text", "`key=value` pairs, text in quotes")];
+
+const DEFAULTS: &[Key] = &[
+    Key::new("listener", Kind::Map(LISTENER), "For every listener.").default("{}"),
+    Key::new("pool", Kind::Map(POOL), "For every pool.").default("{}"),
+    Key::new("backend", Kind::Map(BACKEND_DEFAULTS), "For every backend, unless its pool says otherwise in `backend`.")
+        .default("{}"),
+];

@@ -1,0 +1,231 @@
+//! Single values: what each kind of value accepts, and the words when it does not.
+
+use std::time::Duration;
+
+use super::address::{self, Listen, Target};
+use super::tree::{Node, Value};
+use super::units;
+
+/// A kind of single value. Ranges are inclusive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Scalar {
+    Bool,
+    /// A whole number.
+    Count {
+        min: u64,
+        max: u64,
+    },
+    Duration {
+        min: Duration,
+        max: Duration,
+        whole_seconds: bool,
+    },
+    Size,
+    Rate,
+    ByteRate,
+    Share,
+    /// A number of times, such as `2x`.
+    Factor,
+    /// Any text but the empty one.
+    Text,
+    /// The name of a listener, pool or backend.
+    Name,
+    /// A path, relative to the file that names it.
+    Path,
+    /// `IP:port`.
+    Ip,
+    /// `IP:port` or `unix:PATH`.
+    Endpoint,
+    /// `IP:port`, `IP:first-last` or `unix:PATH`.
+    Bind,
+    /// `IP:port`, `host:port` or `unix:PATH`.
+    Target,
+    /// Permission bits as four octal digits in quotes.
+    Mode,
+    /// A filter for the program's own log.
+    Filter,
+    /// `interval 60s`.
+    Interval,
+}
+
+impl Scalar {
+    /// Is `node` such a value? The error says what to write.
+    pub(super) fn check(self, node: &Node) -> Result<(), String> {
+        match self {
+            Self::Bool => boolean(node).map(drop),
+            Self::Count { min, max } => count(node).and_then(|n| in_range(n, min, max)),
+            Self::Duration { min, max, whole_seconds } => {
+                duration(node).and_then(|duration| check_duration(duration, min, max, whole_seconds))
+            }
+            Self::Size => text(node, "a size such as `64KiB`").and_then(units::parse_size).map(drop),
+            Self::Rate => text(node, "a rate such as `50/s`").and_then(units::parse_rate).map(drop),
+            Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
+            Self::Share => share(node).map(drop),
+            Self::Factor | Self::Text => text(node, "text").map(drop),
+            Self::Name => text(node, "a name").and_then(check_name),
+            Self::Path => text(node, "a path").and_then(check_path),
+            Self::Ip => text(node, "an address such as `127.0.0.1:9901`").and_then(address::parse_ip).map(drop),
+            Self::Endpoint => endpoint(node).map(drop),
+            Self::Bind => bind(node).map(drop),
+            Self::Target => target(node).map(drop),
+            Self::Mode => mode(node).map(drop),
+            Self::Filter => filter(node).map(drop),
+            Self::Interval => interval(node).map(drop),
+        }
+    }
+
+    /// The kind in a few words, for "expected …" and the manual.
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Count { .. } => "a whole number",
+            Self::Duration { .. } => "a duration such as `30s`",
+            Self::Size => "a size such as `64KiB`",
+            Self::Rate => "a rate such as `50/s`",
+            Self::ByteRate => "a bandwidth such as `10MiB/s`",
+            Self::Share => "a share such as `20%`",
+            Self::Factor => "a factor such as `2x`",
+            Self::Text => "text",
+            Self::Name => "a name",
+            Self::Path => "a path",
+            Self::Ip => "an address such as `127.0.0.1:9901`",
+            Self::Endpoint => "an address such as `127.0.0.1:9901` or `unix:/path`",
+            Self::Bind => "an address such as `0.0.0.0:5432` or `unix:/path`",
+            Self::Target => "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`",
+            Self::Mode => "permission bits such as `\"0660\"`",
+            Self::Filter => "a log filter such as `info`",
+            Self::Interval => "`interval 60s`",
+        }
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node) -> Result<bool, String> {
+    match &node.value {
+        Value::Bool(value) => Ok(*value),
+        Value::Expanded(text) if text == "true" => Ok(true),
+        Value::Expanded(text) if text == "false" => Ok(false),
+        _ => Err(format!("expected true or false, found {}", node.describe())),
+    }
+}
+
+/// A whole number.
+pub(super) fn count(node: &Node) -> Result<u64, String> {
+    let number = match &node.value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::Expanded(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| format!("expected a whole number, found {}", node.describe()))
+}
+
+/// `250ms`, `1m30s`.
+pub(super) fn duration(node: &Node) -> Result<Duration, String> {
+    match &node.value {
+        Value::Int(number) if *number >= 0 => units::parse_duration(&number.to_string()),
+        _ => text(node, "a duration such as `30s`").and_then(units::parse_duration),
+    }
+}
+
+/// `20%`, as 0.0 to 1.0.
+pub(super) fn share(node: &Node) -> Result<f64, String> {
+    match &node.value {
+        Value::Int(number) => Err(format!("a share is a percentage: write `{number}%`")),
+        _ => text(node, "a share such as `20%`").and_then(units::parse_share),
+    }
+}
+
+/// Where to listen, with one port.
+pub(super) fn endpoint(node: &Node) -> Result<Listen, String> {
+    text(node, "an address such as `127.0.0.1:9901` or `unix:/path`").and_then(address::parse_endpoint)
+}
+
+/// Where to listen, perhaps with a range of ports.
+pub(super) fn bind(node: &Node) -> Result<Listen, String> {
+    match &node.value {
+        Value::Int(port) => address::parse_bind(&port.to_string()),
+        _ => text(node, "an address such as `0.0.0.0:5432` or `unix:/path`").and_then(address::parse_bind),
+    }
+}
+
+/// Where a backend is.
+pub(super) fn target(node: &Node) -> Result<Target, String> {
+    text(node, "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`").and_then(address::parse_target)
+}
+
+/// Permission bits.
+pub(super) fn mode(node: &Node) -> Result<u32, String> {
+    let bad =
+        || format!("expected permission bits as octal digits in quotes, such as `\"0660\"`, found {}", node.describe());
+    let text = node.text().ok_or_else(bad)?;
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    if digits { u32::from_str_radix(text, 8).map_err(|_| bad()) } else { Err(bad()) }
+}
+
+/// A filter that `tracing` understands.
+pub(super) fn filter(node: &Node) -> Result<String, String> {
+    let text = text(node, "a log filter such as `info`")?;
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "`{text}` is not a log filter ({error}): write error, warn, info, debug, trace or off, or `info,peerway::relay=debug`"
+        )),
+    }
+}
+
+/// `interval 60s`.
+pub(super) fn interval(node: &Node) -> Result<Duration, String> {
+    let bad = || format!("expected `start`, `end` or `interval 60s`, found {}", node.describe());
+    let duration =
+        units::parse_duration(node.text().and_then(|text| text.strip_prefix("interval ")).ok_or_else(bad)?.trim())?;
+    check_duration(duration, Duration::from_secs(1), units::LONGEST, false)?;
+    Ok(duration)
+}
+
+/// Text that is not empty.
+pub(super) fn text<'a>(node: &'a Node, expected: &str) -> Result<&'a str, String> {
+    match node.text() {
+        Some("") => Err(format!("expected {expected}, found empty text")),
+        Some(text) => Ok(text),
+        None => {
+            let quote = matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+            let remedy =
+                if quote && matches!(expected, "text" | "a name" | "a path") { "; put it in quotes" } else { "" };
+            Err(format!("expected {expected}, found {}{remedy}", node.describe()))
+        }
+    }
+}
+
+/// A name may not hold what separates it from other names in logs, URLs and on the command line.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    const LONGEST: usize = 128;
+    if name.is_empty() {
+        return Err("a name may not be empty".to_owned());
+    }
+    if name.len() > LONGEST {
+        return Err(format!("a name may be {LONGEST} bytes long, this one has {}", name.len()));
+    }
+    if name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+        return Err("a name may not contain `/`, spaces or control characters".to_owned());
+    }
+    Ok(())
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path.contains('\0') { Err("a path may not contain a zero byte".to_owned()) } else { Ok(()) }
+}
+
+fn in_range(number: u64, min: u64, max: u64) -> Result<(), String> {
+    if (min..=max).contains(&number) { Ok(()) } else { Err(format!("{number} is out of range: {min} to {max}")) }
+}
+
+fn check_duration(duration: Duration, min: Duration, max: Duration, whole_seconds: bool) -> Result<(), String> {
+    let show = units::format_duration;
+    if !(min..=max).contains(&duration) {
+        return Err(format!("{} is out of range: {} to {}", show(duration), show(min), show(max)));
+    }
+    if whole_seconds && duration.subsec_nanos() != 0 {
+        return Err(format!("{} is not whole seconds, and the kernel counts in those", show(duration)));
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! YAML as a tree in which every key and value knows its place.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+use serde_yaml::{Budget, Location, MessageFormatter, Options, Spanned};
+
+use super::error::{Place, Report};
+
+/// Nesting beyond this is no configuration a person wrote; the deepest key is some ten levels down.
+const MAX_DEPTH: usize = 32;
+/// Small files may grow to so many nodes through aliases; long files are bounded by their own length.
+const MIN_NODES: usize = 20_000;
+/// A file of a few lines with more aliases than this is a bomb, or should be written with `defaults`.
+const MAX_ALIASES: usize = 100;
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) at: Place,
+    pub(super) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    /// Text that came out of `${VAR}`: it may also stand for a number or a boolean.
+    Expanded(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One key of a map; keys are unique within it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_at: Place,
+    pub(super) node: Node,
+}
+
+impl Node {
+    /// The entries of a map; an empty value counts as an empty map.
+    pub(super) fn entries(&self) -> Option<&[Entry]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            Value::Null => Some(&[]),
+            _ => None,
+        }
+    }
+
+    /// The items of a list; anything else is a list of itself.
+    pub(super) fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// The items of a list, each with its path; anything else is its only item.
+    pub(super) fn items_at(&self, path: &str) -> impl Iterator<Item = (&Node, String)> {
+        let list = matches!(self.value, Value::List(_));
+        let items = self.items().iter().enumerate();
+        items.map(move |(i, item)| (item, if list { format!("{path}[{i}]") } else { path.to_owned() }))
+    }
+
+    /// The text of a scalar that is text.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) | Value::Expanded(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What stands here, for "expected X, found Y".
+    pub(super) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(b) => format!("`{b}`"),
+            Value::Int(n) => format!("the number {n}"),
+            Value::Float(n) => format!("the number {n}"),
+            Value::Text(text) | Value::Expanded(text) => format!("`{}`", shorten(text)),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
+        }
+    }
+}
+
+/// Long values are cut: an error is one readable line.
+pub(super) fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// `parent.key`.
+pub(super) fn join(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
+}
+
+/// Parses one document. A syntax error is reported and gives `None`; duplicate keys are reported and dropped.
+pub(super) fn parse(text: &str, start: Place, report: &mut Report) -> Option<Node> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options(text.len())) {
+        Ok(raw) => Some(settle(raw, start, "", report)),
+        Err(error) => {
+            let at = error.location().map_or(start, |location| place(location, start));
+            report.error(at, "", syntax_message(&error, text.len()));
+            None
+        }
+    }
+}
+
+/// More nodes than half its bytes a file can only have through aliases.
+fn max_nodes(bytes: usize) -> usize {
+    MIN_NODES.max(bytes / 2)
+}
+
+fn options(bytes: usize) -> Options {
+    let nodes = max_nodes(bytes);
+    let mut budget = Budget::default();
+    budget.max_depth = MAX_DEPTH;
+    budget.flow_nesting_limit = MAX_DEPTH;
+    budget.max_nodes = nodes;
+    // Every node is at most two events; the stream and its one document add a few.
+    budget.max_events = nodes.saturating_mul(2).saturating_add(8);
+    budget.max_aliases = MAX_ALIASES;
+    budget.max_anchors = MAX_ALIASES;
+    budget.max_merge_keys = MAX_ALIASES;
+    budget.enforce_alias_anchor_ratio = false;
+    budget.max_documents = 1;
+
+    let mut options = Options::default();
+    options.budget = Some(budget);
+    options.alias_limits.max_total_replayed_events = nodes.saturating_mul(2);
+    options.alias_limits.max_replay_stack_depth = MAX_DEPTH;
+    options.alias_limits.max_alias_expansions_per_anchor = MAX_ALIASES;
+    // Our own check names both places and does not end the run.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.merge_keys = MergeKeyPolicy::Merge;
+    // Else `off` would arrive as `false`, `0660` as 660 and `1_000` as a thousand.
+    options.strict_booleans = true;
+    options.leading_zero_numbers_as_strings = true;
+    options.underscored_numbers_as_strings = true;
+    options.emit_comments = false;
+    options.with_snippet = false;
+    options
+}
+
+fn syntax_message(error: &serde_yaml::Error, bytes: usize) -> String {
+    use serde_yaml::budget::BudgetBreach as Breach;
+    let nodes = max_nodes(bytes);
+    match error.without_snippet() {
+        serde_yaml::Error::Budget { breach, .. } => match breach {
+            Breach::Depth { .. } => format!("nested deeper than {MAX_DEPTH} levels"),
+            Breach::Aliases { .. } => {
+                format!("more than {MAX_ALIASES} aliases (`*name`); use `defaults` instead")
+            }
+            Breach::Anchors { .. } => format!("more than {MAX_ALIASES} anchors (`&name`)"),
+            Breach::MergeKeys { .. } => {
+                format!("more than {MAX_ALIASES} merge keys (`<<`); use `defaults` instead")
+            }
+            Breach::Nodes { .. } | Breach::Events { .. } => {
+                format!("more than {nodes} values, the limit for a file of {bytes} bytes")
+            }
+            _ => "too large to be a configuration".to_owned(),
+        },
+        serde_yaml::Error::AliasReplayLimitExceeded { .. } => {
+            format!("aliases unfold to more than {nodes} values, the limit for a file of {bytes} bytes")
+        }
+        serde_yaml::Error::AliasExpansionLimitExceeded { .. } => {
+            format!("more than {MAX_ALIASES} uses of one alias; use `defaults` instead")
+        }
+        serde_yaml::Error::MultipleDocuments { .. } => {
+            "a second document starts here (`---`); one file holds one document".to_owned()
+        }
+        error => format!("not valid YAML: {}", serde_yaml::UserMessageFormatter.format_message(error)),
+    }
+}
+
+/// Turns what the parser gave into our own tree and looks for duplicate keys.
+fn settle(raw: Spanned<Raw>, start: Place, path: &str, report: &mut Report) -> Node {
+    let at = place(raw.defined, start);
+    let value = match raw.value {
+        Raw::Scalar(value) => value,
+        Raw::List(items) => Value::List(
+            items
+                .into_iter()
+                .enumerate()
+                .map(|(i, item)| settle(item, start, &format!("{path}[{i}]"), report))
+                .collect(),
+        ),
+        Raw::Map(pairs) => Value::Map(settle_map(pairs, start, path, report)),
+    };
+    Node { at, value }
+}
+
+fn settle_map(pairs: Vec<Pair>, start: Place, path: &str, report: &mut Report) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+    let mut known: HashMap<String, Known> = HashMap::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        let merged = key.referenced != key.defined;
+        let path = join(path, &key.value);
+        let node = settle(value, start, &path, report);
+        let entry = Entry { key: key.value, key_at: place(key.defined, start), node };
+        match known.get_mut(&entry.key) {
+            None => {
+                known.insert(entry.key.clone(), Known { index: entries.len(), merged });
+                entries.push(entry);
+            }
+            // What `<<` brings in yields to the map's own keys, and an earlier `<<` to none.
+            Some(_) if merged => {}
+            Some(earlier) if earlier.merged => {
+                earlier.merged = false;
+                entries[earlier.index] = entry;
+            }
+            Some(earlier) => {
+                let line = entries[earlier.index].key_at.line;
+                report.error(entry.key_at, &path, format!("duplicate key, first at line {line}"));
+            }
+        }
+    }
+    entries
+}
+
+/// A key seen before in the same map.
+struct Known {
+    index: usize,
+    merged: bool,
+}
+
+fn place(location: Location, start: Place) -> Place {
+    let at = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    Place { file: start.file, line: at(location.line()), column: at(location.column()) }
+}
+
+type Pair = (Spanned<String>, Spanned<Raw>);
+
+/// What YAML can hold, as the parser hands it over.
+enum Raw {
+    Scalar(Value),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<Pair>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Only `deserialize_any` keeps the places of nested `Spanned` values.
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Int(value.into())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Int(value.into())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Float(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Text(value.to_owned())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Value::Text(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = access.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Raw::Map(pairs))
+    }
+}
