@@ -23,5 +23,8 @@ pub mod backoff;
 pub mod config;
 pub mod discover;
 pub mod drain;
+
+pub mod app;
+pub mod cli;
 pub mod metrics;
 pub mod net;

@@ -1,3 +1,5 @@
 //! The `peerway` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    peerway::cli::main()
+}

@@ -1,0 +1,78 @@
+//! Putting it together: start, serve, end.
+
+mod drain;
+mod limits;
+mod signals;
+mod start;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::plan::Plan;
+use crate::drain::Lifecycle;
+use crate::ledger::Ledger;
+
+pub use limits::raise_descriptor_limit;
+pub use start::StartError;
+
+/// How a process that served came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Drained, as asked.
+    Drained,
+    /// A second signal cut the draining short.
+    Forced,
+}
+
+/// What the life of the process is steered with, once everything runs.
+struct Running {
+    life: Arc<Lifecycle>,
+    ledger: Arc<Ledger>,
+    workers: Vec<worker::Handle>,
+    acceptors: Acceptors,
+    shutdown: crate::config::plan::Shutdown,
+    unix_paths: Vec<std::path::PathBuf>,
+}
+
+/// Counts accept loops that still run; a drain waits for them before it trusts a count of sessions.
+#[derive(Debug, Clone, Default)]
+struct Acceptors(Arc<AtomicUsize>);
+
+/// One running accept loop.
+struct AcceptorGuard(Acceptors);
+
+impl Acceptors {
+    fn enter(&self) -> AcceptorGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        AcceptorGuard(self.clone())
+    }
+
+    fn running(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for AcceptorGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Runs a proxy until a signal ends it. Blocks; the calling thread becomes the control thread.
+///
+/// # Errors
+/// Something could not be bound, opened or started; nothing is left running.
+pub fn run(plan: Plan, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let ended = control.block_on(async {
+        // Before anything is bound, so that no signal meets the default action once clients are here.
+        let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
+        let running = start::start(plan).await?;
+        tokio::spawn(extra);
+        Ok(drain::live_and_drain(running, &mut signals).await)
+    });
+    // A resolver thread that hangs must not hold up the end.
+    control.shutdown_background();
+    ended
+}

@@ -1,0 +1,221 @@
+//! Start: everything is bound, opened and resolved before the first client is accepted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{Acceptors, Running, limits, worker};
+use crate::admission::Gate;
+use crate::backend::Registry;
+use crate::config::plan::{BindAddress, Plan};
+use crate::connect;
+use crate::discover::System;
+use crate::drain::{Lifecycle, Stage};
+use crate::ledger::{AccessLogs, Ledger};
+use crate::listener::{Acceptor, ListenerLive};
+use crate::net::{self, Bound};
+use crate::pool::{Keeper, Pool};
+use crate::relay::Workbench;
+use crate::route::{Listening, Live};
+use crate::session::Context;
+
+/// Why the process did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Addresses that could not be bound: each with its place in the configuration.
+    Bind(Vec<(String, io::Error)>),
+    /// A log file, token file or the like could not be opened.
+    Open(String, io::Error),
+    /// Threads or signals are not to be had.
+    Runtime(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(failed) => {
+                for (index, (place, error)) in failed.iter().enumerate() {
+                    let newline = if index > 0 { "\n" } else { "" };
+                    write!(f, "{newline}cannot bind {place}: {error}{}", remedy(error))?;
+                }
+                Ok(())
+            }
+            Self::Open(what, error) => write!(f, "cannot open {what}: {error}"),
+            Self::Runtime(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process has it (`ss -ltnp` or `ss -lxp` shows which)",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address (`tcp.freebind: true` binds it anyway)",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, unix sockets a writable folder"
+        }
+        _ => "",
+    }
+}
+
+/// What start has put together, before it runs.
+pub(super) struct Parts {
+    pub(super) live: Arc<ArcSwap<Live>>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) life: Arc<Lifecycle>,
+    pub(super) benches: Vec<Arc<Workbench>>,
+}
+
+/// Starts everything, in the order in which it can fail without harm.
+pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
+    let descriptors = limits::raise_descriptor_limit();
+    let workers = worker_count(&plan);
+    let access = AccessLogs::default();
+    let mut bound = bind_all(&plan, workers)?;
+    let runtimes =
+        (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
+
+    let pools = start_pools(&plan, workers).await;
+    let listeners = listening(&plan, &bound, &pools, workers);
+    let budget = limits::budget(descriptors, limits::open_descriptors(), workers);
+    let parts = Parts {
+        live: Arc::new(ArcSwap::from_pointee(Live { plan: plan.clone(), generation: 1, listeners, pools })),
+        ledger: Arc::new(Ledger::new(workers, access)),
+        gate: Arc::new(gate(&plan, budget, descriptors)),
+        life: Arc::default(),
+        benches: (0..workers).map(|worker| Arc::new(Workbench::new(worker, budget.pipes))).collect(),
+    };
+    let unix_paths = unix_paths(&plan);
+    let acceptors = Acceptors::default();
+    let mut handles = Vec::with_capacity(workers);
+    for (index, runtime) in runtimes.into_iter().enumerate() {
+        let sockets = sockets_of(&mut bound, &parts);
+        let ctx = Context {
+            live: parts.live.clone(),
+            ledger: parts.ledger.clone(),
+            connector: connect::system(),
+            bench: parts.benches[index].clone(),
+        };
+        let job = worker::Job { ctx: Arc::new(ctx), sockets, acceptors: acceptors.clone(), pin: plan.workers.pin };
+        handles.push(worker::spawn(runtime, job).map_err(StartError::Runtime)?);
+    }
+    announce(&parts);
+    Ok(Running {
+        life: parts.life,
+        ledger: parts.ledger,
+        workers: handles,
+        acceptors,
+        shutdown: plan.shutdown,
+        unix_paths,
+    })
+}
+
+fn worker_count(plan: &Plan) -> usize {
+    let auto = || std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+    plan.workers.threads.map_or_else(auto, |threads| threads.get())
+}
+
+/// Binds every address of every listener, and reports all that fail.
+fn bind_all(plan: &Plan, workers: usize) -> Result<BTreeMap<Arc<str>, Vec<Bound>>, StartError> {
+    let mut bound: BTreeMap<Arc<str>, Vec<Bound>> = BTreeMap::new();
+    let mut failed = Vec::new();
+    for listener in &plan.listeners {
+        for bind in &listener.bind {
+            match net::bind(&bind.address, workers, &listener.tcp) {
+                Ok(socket) => bound.entry(listener.name.clone()).or_default().push(socket),
+                Err(error) => failed.push((format!("listeners.{}: {}", listener.name, bind.address), error)),
+            }
+        }
+    }
+    if failed.is_empty() { Ok(bound) } else { Err(StartError::Bind(failed)) }
+}
+
+/// Publishes every pool's first snapshot, all names resolved at once, and leaves the keepers running.
+async fn start_pools(plan: &Plan, workers: usize) -> BTreeMap<Arc<str>, Arc<Pool>> {
+    let registry = Registry::new(workers);
+    let mut pools = BTreeMap::new();
+    let mut starting = tokio::task::JoinSet::new();
+    for settings in &plan.pools {
+        let pool = Arc::new(Pool::new(settings.clone()));
+        pools.insert(settings.name.clone(), pool.clone());
+        let mut keeper = Keeper::new(pool, &registry, Arc::new(System));
+        starting.spawn(async move {
+            keeper.start().await;
+            tokio::spawn(keeper.run());
+        });
+    }
+    while starting.join_next().await.is_some() {}
+    pools
+}
+
+fn listening(
+    plan: &Plan,
+    bound: &BTreeMap<Arc<str>, Vec<Bound>>,
+    pools: &BTreeMap<Arc<str>, Arc<Pool>>,
+    workers: usize,
+) -> BTreeMap<Arc<str>, Listening> {
+    let one = |listener: &crate::config::plan::Listener| {
+        let addresses = bound.get(&listener.name).into_iter().flatten().map(|bound| bound.address.to_string());
+        let live = Arc::new(ListenerLive::new(listener.clone(), workers));
+        let pool = pools.get(&listener.pool)?.clone();
+        Some((listener.name.clone(), Listening { live, bound: addresses.collect(), pool }))
+    };
+    plan.listeners.iter().filter_map(one).collect()
+}
+
+/// The process's limit, and a word of warning if it is more than the descriptors allow.
+fn gate(plan: &Plan, budget: limits::Budget, descriptors: usize) -> Gate {
+    if let Some(wanted) = plan.max_connections
+        && wanted > budget.sessions
+    {
+        tracing::warn!(
+            max_connections = wanted,
+            descriptors,
+            sessions = budget.sessions,
+            "max_connections is more than the descriptor limit allows; raise the limit (LimitNOFILE, ulimit -n) or lower it"
+        );
+    }
+    Gate::new(plan.max_connections.unwrap_or(budget.sessions), plan.overflow)
+}
+
+/// Takes the next worker's socket of every address.
+fn sockets_of(bound: &mut BTreeMap<Arc<str>, Vec<Bound>>, parts: &Parts) -> Vec<(crate::net::BoundSocket, Acceptor)> {
+    let live = parts.live.load();
+    let mut sockets = Vec::new();
+    for (name, addresses) in bound {
+        let Some(listening) = live.listeners.get(name) else { continue };
+        for socket in addresses.iter_mut().filter_map(|address| address.sockets.pop()) {
+            let acceptor =
+                Acceptor { listener: listening.live.clone(), gate: parts.gate.clone(), life: parts.life.clone() };
+            sockets.push((socket, acceptor));
+        }
+    }
+    sockets
+}
+
+fn unix_paths(plan: &Plan) -> Vec<PathBuf> {
+    let binds = plan.listeners.iter().flat_map(|listener| &listener.bind);
+    binds
+        .filter_map(|bind| match &bind.address {
+            BindAddress::Unix(path, _) => Some(path.clone()),
+            BindAddress::Ip(_) => None,
+        })
+        .collect()
+}
+
+fn announce(parts: &Parts) {
+    let live = parts.live.load();
+    for listener in &live.plan.listeners {
+        for address in live.listeners.get(&listener.name).into_iter().flat_map(|listening| &listening.bound) {
+            tracing::info!(listener = %listener.name, address, "listening");
+        }
+    }
+    parts.life.enter(Stage::Ready);
+    tracing::info!(workers = parts.benches.len(), max_connections = parts.gate.limit(), "ready");
+}

@@ -1,0 +1,97 @@
+//! A data thread: one runtime, its own sockets, its own tools.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::Acceptors;
+use crate::ledger;
+use crate::listener::Acceptor;
+use crate::net::BoundSocket;
+use crate::session::{self, Context};
+
+/// What one worker is started with.
+pub(super) struct Job {
+    pub(super) ctx: Arc<Context>,
+    pub(super) sockets: Vec<(BoundSocket, Acceptor)>,
+    pub(super) acceptors: Acceptors,
+    pub(super) pin: bool,
+}
+
+/// A running worker. Dropping it ends the worker and resets whatever sessions it still has.
+pub(super) struct Handle {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Tells the worker to end, without waiting for it.
+    pub(super) fn stop(&mut self) {
+        self.stop.take();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was logged by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Builds a worker's runtime. Apart from starting it, so that the admin endpoint can watch it.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Starts the worker's thread.
+pub(super) fn spawn(runtime: Runtime, job: Job) -> io::Result<Handle> {
+    let (stop, stopped) = oneshot::channel();
+    let index = job.ctx.bench.worker();
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        if job.pin {
+            pin(index);
+        }
+        runtime.block_on(work(job, stopped));
+    })?;
+    Ok(Handle { stop: Some(stop), thread: Some(thread) })
+}
+
+async fn work(job: Job, stopped: oneshot::Receiver<()>) {
+    tokio::spawn(ledger::rounds(job.ctx.ledger.clone(), job.ctx.bench.clone()));
+    for (socket, acceptor) in job.sockets {
+        let (ctx, running) = (job.ctx.clone(), job.acceptors.enter());
+        tokio::spawn(async move {
+            let _running = running;
+            let name = acceptor.listener.name.clone();
+            let serve = |accepted| {
+                tokio::spawn(session::serve(ctx.clone(), accepted));
+            };
+            if let Err(error) = acceptor.run(socket, serve).await {
+                tracing::error!(listener = %name, %error, "this worker cannot accept");
+            }
+        });
+    }
+    // Resolves when the handle is dropped too.
+    let _ = stopped.await;
+}
+
+/// Keeps this thread on the `index`-th of the CPUs that the process may use.
+fn pin(index: usize) {
+    let allowed = match sched_getaffinity(None) {
+        Ok(allowed) => allowed,
+        Err(error) => return tracing::warn!(%error, "cannot pin a worker"),
+    };
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let mut wanted = CpuSet::new();
+    wanted.set(cpus[index % cpus.len().max(1)]);
+    if let Err(error) = sched_setaffinity(None, &wanted) {
+        tracing::warn!(%error, "cannot pin a worker");
+    }
+}
