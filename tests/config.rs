@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use peerway::balance;
 use peerway::config::{self, Catalogue, Loaded, PolicyKind};
 
 const CATALOGUE: Catalogue = Catalogue {
@@ -19,9 +20,24 @@ fn load(path: &str) -> Loaded {
 
 #[test]
 fn the_examples_load() {
-    for name in ["peerway"] {
+    for name in ["peerway", "postgres", "redis", "web", "unix-socket", "reference"] {
         let loaded = load(&format!("config/{name}.yaml"));
         assert!(!loaded.plan.listeners.is_empty(), "{name}");
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
+    }
+}
+
+/// The generated files are the ones in the repository. `PEERWAY_BLESS=1 cargo test --test config` rewrites them.
+#[test]
+fn generated_files_are_current() {
+    for (path, fresh) in [
+        ("config/reference.yaml", config::reference(&balance::CATALOGUE)),
+        ("config/peerway.schema.json", config::schema(&balance::CATALOGUE)),
+    ] {
+        if std::env::var_os("PEERWAY_BLESS").is_some() {
+            std::fs::write(path, &fresh).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == fresh, "{path} is stale: PEERWAY_BLESS=1 cargo test --test config");
     }
 }

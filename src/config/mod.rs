@@ -11,7 +11,9 @@ mod expand;
 mod files;
 mod keys;
 pub mod plan;
+mod reference;
 mod scalar;
+mod schema;
 mod section;
 mod tree;
 mod units;
@@ -65,6 +67,16 @@ pub fn parse(name: &str, text: &str, catalogue: &Catalogue, env: Env<'_>) -> Res
     let mut report = Report::default();
     let documents = files::parse_one(name, text, env, &mut report);
     resolve(documents, catalogue, report).map(|loaded| loaded.plan)
+}
+
+/// The JSON Schema of a configuration file, draft 2020-12.
+pub fn schema(catalogue: &Catalogue) -> String {
+    schema::render(catalogue)
+}
+
+/// An annotated configuration with every key there is. It is valid as it stands.
+pub fn reference(catalogue: &Catalogue) -> String {
+    reference::render(catalogue)
 }
 
 fn resolve(documents: Documents, catalogue: &Catalogue, mut report: Report) -> Result<Loaded, Errors> {

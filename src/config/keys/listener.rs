@@ -16,7 +16,7 @@ pub(in super::super) const LISTENER: &[Key] = &[
          `0.0.0.0:5432` is every IPv4 address and `[::]:5432` every IPv6 address; name both for both. Port 0 lets the \
          kernel choose; the log line `listening` says which. A port that another process holds is an error.",
     )
-    .example("[\"127.0.0.1:5432\", \"[::1]:5432\"]")
+    .example("[127.0.0.1:8080, \"[::1]:8080\"]")
     .required(),
     Key::new("pool", NAME, "The pool that connections go to; with `routes`, those that no route takes.")
         .example("web")

@@ -1,8 +1,6 @@
 //! The one table of keys. It drives the checks, the hints, the defaults, the reference file and the JSON Schema:
 //! a key that is not here does not exist, and its `doc` is its manual.
 
-#![allow(dead_code)]
-
 mod health;
 mod listener;
 mod pool;
@@ -142,7 +140,7 @@ const BYTE_RATE: Kind = Kind::Scalar(Scalar::ByteRate);
 const FACTOR: Kind = Kind::Scalar(Scalar::Factor);
 const PORT: Kind = count(1, 65_535);
 /// As many of anything as nobody will ever have.
-const MANY: u64 = 1_000_000_000;
+pub(super) const MANY: u64 = 1_000_000_000;
 
 /// A duration that may be zero.
 const SPAN: Kind = duration(Duration::ZERO, LONGEST);

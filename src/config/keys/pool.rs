@@ -27,7 +27,7 @@ pub(in super::super) const POOL: &[Key] = &[
          `host:port`. A host name is one backend: it keeps its address while the answer has it, and further attempts may \
          go to its other addresses.",
     )
-    .example("[10.0.0.1:5432]"),
+    .example("[10.0.0.1:8080, 10.0.0.3:8080]"),
     Key::new("discover", Kind::Map(DISCOVER), "Find backends elsewhere; may stand beside `backends`.").later(),
     Key::new(
         "backend",
@@ -70,8 +70,8 @@ pub(in super::super) const BACKEND: &[Key] = &[
         NAME,
         "Its name in metrics, logs and commands, unique in the pool. Without it the address is the name.",
     )
-    .example("pg2"),
-    Key::new("address", Kind::Scalar(Scalar::Target), "Where it is.").example("10.0.0.2:5432").required(),
+    .example("web2"),
+    Key::new("address", Kind::Scalar(Scalar::Target), "Where it is.").example("10.0.0.2:8080").required(),
     WEIGHT,
     TIER,
     ZONE,
