@@ -1,5 +1,6 @@
 //! The story of a connection, top to bottom, one verb a line.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -28,7 +29,10 @@ pub struct Context {
 /// Serves one client from accept to the one end of its session.
 pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
     let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
-    let outcome = entry.unless_stopped(converse(&ctx, accepted, &entry)).await;
+    let outcome = {
+        let conversation = pin!(converse(&ctx, accepted, &entry));
+        entry.unless_stopped(conversation).await
+    }; // here both sockets are closed, so that whoever reads of the end finds it true
     entry.close(outcome);
 }
 

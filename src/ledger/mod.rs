@@ -7,7 +7,7 @@ mod rounds;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -175,9 +175,11 @@ impl Entry {
 
     /// Runs the session until it ends, or until someone asks it to.
     ///
-    /// When this returns, what the session held is still to be dropped with the future.
-    pub async fn unless_stopped(&self, session: impl Future<Output = Result<Outcome, Failure>>) -> Outcome {
-        let mut session = pin!(session);
+    /// When this returns, what the session held is still to be dropped with its future.
+    pub async fn unless_stopped(
+        &self,
+        mut session: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
+    ) -> Outcome {
         let mut registered = false;
         poll_fn(|cx| {
             // A task's waker never changes, so once is enough.

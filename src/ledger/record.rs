@@ -144,7 +144,10 @@ impl Record {
     }
 
     pub(super) fn attempted(&self, attempt: Attempt) {
-        self.progress().attempts.push(attempt);
+        let mut progress = self.progress();
+        // Nearly always there is one, and a session is held to the byte.
+        progress.attempts.reserve_exact(1);
+        progress.attempts.push(attempt);
     }
 
     pub(super) fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {

@@ -8,7 +8,7 @@ mod flow;
 mod tally;
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::config::plan::RelayMode;
@@ -63,9 +63,8 @@ pub async fn run(ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workben
         bench,
     };
     let result = {
-        let mut client_failed = pin!(ends.client.failed());
-        let mut backend_failed = pin!(ends.backend.failed());
-        poll_fn(|cx| relay.poll(cx, client_failed.as_mut(), backend_failed.as_mut())).await
+        let (mut client_failed, mut backend_failed) = (Failing::new(&ends.client), Failing::new(&ends.backend));
+        poll_fn(|cx| relay.poll(cx, &mut client_failed, &mut backend_failed)).await
     };
     match result {
         Ok(first) => {
@@ -74,6 +73,23 @@ pub async fn run(ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workben
             End::Finished { first }
         }
         Err(fault) => End::Failed(fault),
+    }
+}
+
+/// Waits for a socket's failure. The wait is made when it is first needed, which for most sessions is
+/// never, so that an idle session does not carry room for it.
+struct Failing<'a> {
+    stream: &'a Stream,
+    wait: Option<Pin<Box<dyn Future<Output = i32> + Send + 'a>>>,
+}
+
+impl<'a> Failing<'a> {
+    fn new(stream: &'a Stream) -> Self {
+        Self { stream, wait: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<i32> {
+        self.wait.get_or_insert_with(|| Box::pin(self.stream.failed())).as_mut().poll(cx)
     }
 }
 
@@ -90,8 +106,8 @@ impl Relay<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client_failed: Pin<&mut impl Future<Output = i32>>,
-        backend_failed: Pin<&mut impl Future<Output = i32>>,
+        client_failed: &mut Failing<'_>,
+        backend_failed: &mut Failing<'_>,
     ) -> Poll<Result<Side, Fault>> {
         let moved = self.turn(cx, Direction::Up).and_then(|()| self.turn(cx, Direction::Down));
         if let Err(fault) = moved {
