@@ -28,20 +28,16 @@ impl Policy for Random {
         // The high half of a 128-bit product maps 64 random bits onto 0..total without a division
         // and with a bias below total / 2^64 (Lemire, "Fast random integer generation", 2019).
         let point = ((u128::from(draw.entropy) * u128::from(total)) >> 64) as u64;
-        let start = self.seats.partition_point(|(sum, _)| *sum <= point);
-        let (before, after) = self.seats.split_at(start);
-        let mut order = after.iter().chain(before).map(|(_, seat)| *seat);
         if draw.tried.is_empty() {
-            return order.next();
+            return self.seats.get(self.seats.partition_point(|(sum, _)| *sum <= point)).map(|(_, seat)| *seat);
         }
-        // A retry walks on from a random point of its own: the neighbour must not inherit every
-        // session of a dead backend.
         self.pick_untried(members, draw)
     }
 }
 
 impl Random {
-    /// Draws among the seats that are left, in proportion to their weights.
+    /// Draws among the seats that are left, in proportion to their weights: no neighbour inherits all
+    /// sessions of a dead backend.
     fn pick_untried(&self, members: &[Member], draw: &Draw<'_>) -> Option<Seat> {
         let left =
             || self.seats.iter().map(|(_, seat)| *seat).filter(|seat| members[usize::from(seat.0)].may_take(draw));

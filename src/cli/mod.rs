@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod run;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,12 +37,16 @@ enum Command {
     },
     /// Run a proxy before three small HTTP backends of its own, to try it out
     Demo,
-    /// Say whether configuration files are good, or everything that is wrong with them
+    /// Say whether configurations are good, or everything that is wrong with them
     Check {
-        /// Configuration files, or folders of *.yaml, that make one configuration
+        /// Each a configuration of its own: a file, or a folder whose *.yaml make one
         #[arg(value_name = "FILE|DIR", required = true)]
         config: Vec<PathBuf>,
     },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print the annotated reference configuration
+    Reference,
 }
 
 /// Runs the program and gives its exit code.
@@ -50,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Demo => demo::demo(),
         Command::Check { config } => check::check(&config),
+        Command::Schema => schema::schema(),
+        Command::Reference => schema::reference(),
     }
 }
 

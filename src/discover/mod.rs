@@ -2,4 +2,4 @@
 
 mod host_name;
 
-pub use host_name::{DiscoverError, Resolver, System, keep_current, resolve};
+pub use host_name::{DiscoverError, Resolution, Resolver, System, keep_current, resolve};

@@ -45,8 +45,9 @@ pub fn bind(address: &BindAddress, workers: usize, tcp: &ListenerTcp) -> io::Res
 
 fn bind_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
     if address.port() != 0 {
-        // With SO_REUSEPORT a second process of the same user would share the port in silence.
-        tcp_socket(address, tcp, false)?.listen(1)?;
+        // With SO_REUSEPORT a second process of the same user would share the port in silence. Binding
+        // without it fails where anyone listens, and never listens itself, so nobody connects to it.
+        drop(tcp_socket(address, tcp, false)?);
     }
     let mut real = address;
     let mut sockets = Vec::with_capacity(workers);
