@@ -93,7 +93,8 @@ fn bad_listen(text: &str) -> String {
     let port_range = port.split('-').all(|port| parse_port(port).is_some());
     if port_range && (host.is_empty() || host == "*") {
         return format!(
-            "`{text}` has no address: write `0.0.0.0:{port}` for every IPv4 address, `[::]:{port}` for every IPv6 address"
+            "`{text}` has no address: write `127.0.0.1:{port}` for this machine alone, `0.0.0.0:{port}` for every IPv4 \
+             address or `[::]:{port}` for every IPv6 address"
         );
     }
     if port_range && host == "localhost" {
@@ -124,7 +125,10 @@ fn parse_port(text: &str) -> Option<u16> {
 fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let last_is_number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     host.len() <= 253 && host.split('.').all(label) && !last_is_number

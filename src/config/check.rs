@@ -2,6 +2,7 @@
 
 use super::Catalogue;
 use super::error::{Place, Report};
+use super::hint::{self, hint, listing, quote, unknown_key};
 use super::keys::{self, Choice, Key, Kind, LATER_POLICIES};
 use super::scalar;
 use super::tree::{Entry, Node, Value, join};
@@ -20,6 +21,9 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn value(&mut self, kind: Kind, node: &Node, path: &str) {
+        if node.value == Value::Failed {
+            return;
+        }
         match kind {
             Kind::Scalar(scalar) => {
                 if let Err(message) = scalar.check(node) {
@@ -38,7 +42,7 @@ impl Checker<'_> {
 
     fn map(&mut self, keys: &'static [Key], node: &Node, path: &str) {
         let Some(entries) = node.entries() else {
-            let names = one_of(keys.iter().map(|key| key.name));
+            let names = listing(keys.iter().filter(|key| !key.later).map(|key| key.name), "or");
             return self.report.error(node.at, path, format!("expected a map with {names}, found {}", node.describe()));
         };
         for entry in entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
@@ -46,9 +50,7 @@ impl Checker<'_> {
             match keys::find(keys, &entry.key) {
                 Some(key) if key.later => self.report.error(entry.key_at, &path, LATER),
                 Some(key) => self.value(key.kind, &entry.node, &path),
-                None => {
-                    self.report.error(entry.key_at, &path, unknown("key", &entry.key, keys.iter().map(|key| key.name)))
-                }
+                None => self.report.error(entry.key_at, &path, unknown_key(&entry.key, keys)),
             }
         }
     }
@@ -90,7 +92,7 @@ impl Checker<'_> {
             return self.report.error(
                 node.at,
                 path,
-                format!("expected {}, found {}", one_of(names()), node.describe()),
+                format!("expected {}, found {}", listing(names(), "or"), node.describe()),
             );
         };
         match choices.iter().find(|choice| choice.name == name) {
@@ -98,7 +100,11 @@ impl Checker<'_> {
             Some(choice) => self.choice_value(choice, value, at, path),
             None => {
                 let hint = hint(name, names());
-                self.report.error(at, path, format!("expected {}, found {}{hint}", one_of(names()), found(name)));
+                self.report.error(
+                    at,
+                    path,
+                    format!("expected {}, found {}{hint}", listing(names(), "or"), quote(name)),
+                );
             }
         }
     }
@@ -118,15 +124,18 @@ impl Checker<'_> {
     }
 
     fn either(&mut self, kinds: &'static [Kind], node: &Node, path: &str) {
-        match kinds.iter().find(|kind| looks_like(**kind, node)) {
-            Some(kind) => self.value(*kind, node, path),
-            None => {
-                let mut names = Vec::new();
-                kinds.iter().for_each(|kind| nouns(*kind, &mut names));
-                let hint = hint(node.text().unwrap_or_default(), choices_of(kinds));
-                let names = one_of_nouns(&names);
-                self.report.error(node.at, path, format!("expected {names}, found {}{hint}", node.describe()));
+        let Some(kind) = kinds.iter().find(|kind| looks_like(**kind, node)) else {
+            return self.report.error(node.at, path, none_of(kinds, node));
+        };
+        match kind {
+            Kind::Scalar(scalar) => {
+                if let Err(message) = scalar.check(node) {
+                    let off = choices_of(kinds).any(|name| name == "off");
+                    let message = if off { format!("{message} (or `off`)") } else { message };
+                    self.report.error(node.at, path, message);
+                }
             }
+            kind => self.value(*kind, node, path),
         }
     }
 
@@ -136,7 +145,7 @@ impl Checker<'_> {
             return self.report.error(
                 node.at,
                 path,
-                format!("expected {}, found {}", one_of(built()), node.describe()),
+                format!("expected {}, found {}", listing(built(), "or"), node.describe()),
             );
         };
         if built().any(|built| built == name) {
@@ -145,10 +154,10 @@ impl Checker<'_> {
                 self.report.error(*key_at, &join(&join(path, name), key), format!("`{name}` has no parameters"));
             }
         } else if LATER_POLICIES.iter().any(|(later, _)| *later == name) {
-            self.report.error(at, path, format!("`{name}` is {LATER}; there are {}", all_of(built())));
+            self.report.error(at, path, format!("`{name}` is {LATER}; there are {}", listing(built(), "and")));
         } else {
             let known = built().chain(LATER_POLICIES.iter().map(|(later, _)| *later));
-            let message = unknown("policy", name, known);
+            let message = format!("unknown policy {}{}", quote(name), hint(name, known));
             self.report.error(at, path, message);
         }
     }
@@ -188,10 +197,23 @@ fn shaped_like(scalar: scalar::Scalar, value: &Value) -> bool {
         (Scalar::Bool, Value::Bool(_)) => true,
         (Scalar::Bool, _) => false,
         (_, Value::Int(_)) => true,
+        (Scalar::Count { .. }, Value::Text(text)) => text.bytes().all(|b| b.is_ascii_digit()),
         (Scalar::Count { .. }, _) => false,
         (_, Value::Text(text) | Value::Expanded(text)) => !text.bytes().all(|b| b.is_ascii_alphabetic()),
         _ => false,
     }
+}
+
+/// A value that is like none of `kinds`.
+fn none_of(kinds: &'static [Kind], node: &Node) -> String {
+    let mut names = Vec::new();
+    kinds.iter().for_each(|kind| nouns(*kind, &mut names));
+    let names = hint::join(&names, "or");
+    let hint = hint(node.text().unwrap_or_default(), choices_of(kinds));
+    let keys = kinds.iter().find_map(|kind| keys::map_of(*kind)).unwrap_or_default();
+    let meant = keys.iter().find(|key| matches!(node.value, Value::Int(_)) && looks_like(key.kind, node));
+    let remedy = meant.map_or_else(String::new, |key| format!("; did you mean `{{ {}: … }}`?", key.name));
+    format!("expected {names}, found {}{hint}{remedy}", node.describe())
 }
 
 fn choices_of(kinds: &'static [Kind]) -> impl Iterator<Item = &'static str> {
@@ -212,46 +234,5 @@ fn nouns(kind: Kind, out: &mut Vec<String>) {
         Kind::Choice(choices) => out.extend(choices.iter().map(|choice| format!("`{}`", choice.name))),
         Kind::Either(kinds) => kinds.iter().for_each(|kind| nouns(*kind, out)),
         Kind::Policy => out.push("a policy".to_owned()),
-    }
-}
-
-/// `unknown key`, with the name that was perhaps meant.
-pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let hint = hint(name, known);
-    if what == "key" { format!("unknown key{hint}") } else { format!("unknown {what} {}{hint}", found(name)) }
-}
-
-/// ` (did you mean …)`, or nothing when no known name is near.
-pub(super) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    // Short words are all alike; a third of the letters may be wrong in longer ones.
-    let reach = (name.chars().count() / 3).max(1);
-    let near = known
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= reach)
-        .min_by_key(|(distance, _)| *distance);
-    near.map_or_else(String::new, |(_, candidate)| format!(" (did you mean `{candidate}`?)"))
-}
-
-fn found(name: &str) -> String {
-    format!("`{}`", super::tree::shorten(name))
-}
-
-fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    one_of_nouns(&names.map(|name| format!("`{name}`")).collect::<Vec<_>>())
-}
-
-fn one_of_nouns(names: &[String]) -> String {
-    listing(names, "or")
-}
-
-fn all_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    listing(&names.map(|name| format!("`{name}`")).collect::<Vec<_>>(), "and")
-}
-
-fn listing(names: &[String], conjunction: &str) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        [only] => only.clone(),
-        [head @ .., last] => format!("{} {conjunction} {last}", head.join(", ")),
     }
 }

@@ -12,7 +12,10 @@ pub(super) fn expand(node: &mut Node, path: &str, env: Env<'_>, report: &mut Rep
         Value::Text(text) if text.contains('$') => match expand_text(text, env) {
             Ok(Expansion { text, used_variable: true }) => node.value = Value::Expanded(text),
             Ok(Expansion { text, used_variable: false }) => node.value = Value::Text(text),
-            Err(message) => report.error(node.at, path, message),
+            Err(message) => {
+                report.error(node.at, path, message);
+                node.value = Value::Failed;
+            }
         },
         Value::List(items) => {
             for (i, item) in items.iter_mut().enumerate() {

@@ -9,6 +9,7 @@ mod decode;
 mod error;
 mod expand;
 mod files;
+mod hint;
 mod keys;
 pub mod plan;
 mod reference;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::address::{self, Listen, Target};
+use super::hint::hint;
 use super::tree::{Node, Value};
 use super::units;
 
@@ -10,6 +11,8 @@ use super::units;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scalar {
     Bool,
+    /// A share relative to others, 1 to 65535.
+    Weight,
     /// A whole number.
     Count {
         min: u64,
@@ -54,6 +57,10 @@ impl Scalar {
         match self {
             Self::Bool => boolean(node).map(drop),
             Self::Count { min, max } => count(node).and_then(|n| in_range(n, min, max)),
+            Self::Weight => match count(node)? {
+                0 => Err("a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`".to_owned()),
+                weight => in_range(weight, 1, 65_535),
+            },
             Self::Duration { min, max, whole_seconds } => {
                 duration(node).and_then(|duration| check_duration(duration, min, max, whole_seconds))
             }
@@ -79,6 +86,7 @@ impl Scalar {
         match self {
             Self::Bool => "true or false",
             Self::Count { .. } => "a whole number",
+            Self::Weight => "a whole number from 1 to 65535",
             Self::Duration { .. } => "a duration such as `30s`",
             Self::Size => "a size such as `64KiB`",
             Self::Rate => "a rate such as `50/s`",
@@ -101,19 +109,27 @@ impl Scalar {
 
 /// `true` or `false`.
 pub(super) fn boolean(node: &Node) -> Result<bool, String> {
-    match &node.value {
-        Value::Bool(value) => Ok(*value),
-        Value::Expanded(text) if text == "true" => Ok(true),
-        Value::Expanded(text) if text == "false" => Ok(false),
-        _ => Err(format!("expected true or false, found {}", node.describe())),
-    }
+    let remedy = match &node.value {
+        Value::Bool(value) => return Ok(*value),
+        Value::Expanded(text) if text == "true" => return Ok(true),
+        Value::Expanded(text) if text == "false" => return Ok(false),
+        Value::Text(text) if matches!(text.as_str(), "true" | "false") => "; remove the quotes",
+        Value::Text(text) if matches!(text.as_str(), "yes" | "on") => "; write `true`",
+        Value::Text(text) if matches!(text.as_str(), "no" | "off") => "; write `false`",
+        _ => "",
+    };
+    Err(format!("expected true or false, found {}{remedy}", node.describe()))
 }
 
 /// A whole number.
 pub(super) fn count(node: &Node) -> Result<u64, String> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = match &node.value {
         Value::Int(number) => u64::try_from(*number).ok(),
-        Value::Expanded(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        Value::Expanded(text) if digits(text) => text.parse().ok(),
+        Value::Text(text) if digits(text) => {
+            return Err(format!("expected a whole number, found text: write {text} without quotes"));
+        }
         _ => None,
     };
     number.ok_or_else(|| format!("expected a whole number, found {}", node.describe()))
@@ -137,7 +153,10 @@ pub(super) fn share(node: &Node) -> Result<f64, String> {
 
 /// Where to listen, with one port.
 pub(super) fn endpoint(node: &Node) -> Result<Listen, String> {
-    text(node, "an address such as `127.0.0.1:9901` or `unix:/path`").and_then(address::parse_endpoint)
+    match &node.value {
+        Value::Int(port) => address::parse_endpoint(&port.to_string()),
+        _ => text(node, "an address such as `127.0.0.1:9901` or `unix:/path`").and_then(address::parse_endpoint),
+    }
 }
 
 /// Where to listen, perhaps with a range of ports.
@@ -164,12 +183,19 @@ pub(super) fn mode(node: &Node) -> Result<u32, String> {
 
 /// A filter that `tracing` understands.
 pub(super) fn filter(node: &Node) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = text(node, "a log filter such as `info`")?;
+    let write = "write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`";
+    // `tracing` takes any word that is not a level for the name of a module, a misspelt level too.
+    for word in text.split(',').map(str::trim).filter(|word| !LEVELS.contains(&word.to_lowercase().as_str())) {
+        let hint = hint(word, LEVELS.into_iter());
+        if !hint.is_empty() {
+            return Err(format!("`{word}` is not a log level{hint}; {write}"));
+        }
+    }
     match tracing_subscriber::EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!(
-            "`{text}` is not a log filter ({error}): write error, warn, info, debug, trace or off, or `info,peerway::relay=debug`"
-        )),
+        Err(error) => Err(format!("`{text}` is not a log filter ({error}); {write}")),
     }
 }
 
@@ -212,15 +238,18 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_path(path: &str) -> Result<(), String> {
-    if path.contains('\0') { Err("a path may not contain a zero byte".to_owned()) } else { Ok(()) }
+    if path.contains(char::is_control) { Err("a path may not contain control characters".to_owned()) } else { Ok(()) }
 }
 
 fn in_range(number: u64, min: u64, max: u64) -> Result<(), String> {
+    if min == max && number != min {
+        return Err(format!("expected {min}, the only one there is, found {number}"));
+    }
     if (min..=max).contains(&number) { Ok(()) } else { Err(format!("{number} is out of range: {min} to {max}")) }
 }
 
 fn check_duration(duration: Duration, min: Duration, max: Duration, whole_seconds: bool) -> Result<(), String> {
-    let show = units::format_duration;
+    let show = |d: Duration| if whole_seconds { format!("{}s", d.as_secs_f64()) } else { units::format_duration(d) };
     if !(min..=max).contains(&duration) {
         return Err(format!("{} is out of range: {} to {}", show(duration), show(min), show(max)));
     }

@@ -150,6 +150,7 @@ fn scalar(scalar: Scalar) -> Json {
     let exact = match scalar {
         Scalar::Bool => json!({ "type": "boolean" }),
         Scalar::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Scalar::Weight => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
         Scalar::Duration { .. } => pattern("^([0-9]+(us|ms|s|m|h|d))+$"),
         Scalar::Size => pattern("^[0-9]+([KMGT]i)?B$"),
         Scalar::Rate => pattern("^[0-9]+/s$"),

@@ -12,6 +12,8 @@ pub(super) struct Section<'a> {
     /// Where errors about what is missing belong.
     pub(super) path: String,
     pub(super) at: Place,
+    /// Its own value is no map, so nothing can be said about what is missing in it.
+    pub(super) broken: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -31,13 +33,15 @@ pub(super) struct Found<'a> {
 impl<'a> Section<'a> {
     /// A section that says nothing yet; `at` is where it is named.
     pub(super) fn new(keys: &'static [Key], path: &str, at: Place) -> Self {
-        Self { keys, layers: Vec::new(), path: path.to_owned(), at }
+        Self { keys, layers: Vec::new(), path: path.to_owned(), at, broken: false }
     }
 
     /// Adds a map below those already there.
     pub(super) fn over(mut self, node: &'a Node, path: &str) -> Self {
         if let Some(entries) = node.entries() {
             self.layers.push(Layer { entries, path: path.to_owned() });
+        } else {
+            self.broken = true;
         }
         self
     }
@@ -72,10 +76,10 @@ impl<'a> Section<'a> {
         let keys = keys::find(self.keys, name).and_then(|key| keys::map_of(key.kind)).unwrap_or_default();
         let found: Vec<_> = self.all(name).collect();
         let at = found.first().map_or(self.at, |found| found.at);
+        let mut section = Section::new(keys, &join(&self.path, name), at);
+        section.broken = found.first().is_some_and(|found| found.node.entries().is_none());
         let maps = found.iter().take_while(|found| found.node.entries().is_some());
-        maps.fold(Section::new(keys, &join(&self.path, name), at), |section, found| {
-            section.over(found.node, &found.path)
-        })
+        maps.fold(section, |section, found| section.over(found.node, &found.path))
     }
 
     /// What the files say, read by `read`.

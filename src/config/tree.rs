@@ -15,6 +15,7 @@ const MAX_DEPTH: usize = 32;
 const MIN_NODES: usize = 20_000;
 /// A file of a few lines with more aliases than this is a bomb, or should be written with `defaults`.
 const MAX_ALIASES: usize = 100;
+const SECOND_DOCUMENT: &str = "a second document starts here (`---`); one file holds one document";
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub(super) enum Value {
     Expanded(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
+    /// Something was wrong here and has been reported: it is neither judged nor used any further.
+    Failed,
 }
 
 /// One key of a map; keys are unique within it.
@@ -85,9 +88,12 @@ impl Node {
             Value::Bool(b) => format!("`{b}`"),
             Value::Int(n) => format!("the number {n}"),
             Value::Float(n) => format!("the number {n}"),
+            Value::Text(text) | Value::Expanded(text) if text.is_empty() => "empty text".to_owned(),
             Value::Text(text) | Value::Expanded(text) => format!("`{}`", shorten(text)),
             Value::List(_) => "a list".to_owned(),
+            Value::Map(entries) if entries.len() > 1 => format!("a map with {} keys", entries.len()),
             Value::Map(_) => "a map".to_owned(),
+            Value::Failed => "an error".to_owned(),
         }
     }
 }
@@ -103,6 +109,7 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// `parent.key`.
 pub(super) fn join(parent: &str, key: &str) -> String {
+    let key = if key.is_empty() { "\"\"" } else { key };
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
@@ -113,7 +120,12 @@ pub(super) fn parse(text: &str, start: Place, report: &mut Report) -> Option<Nod
         Ok(raw) => Some(settle(raw, start, "", report)),
         Err(error) => {
             let at = error.location().map_or(start, |location| place(location, start));
-            report.error(at, "", syntax_message(&error, text.len()));
+            let mut message = syntax_message(&error, text.len());
+            let line = text.lines().nth(at.line as usize - 1).unwrap_or_default();
+            if line.contains("${") {
+                message.push_str(" (inside `{ }` and `[ ]`, variables need quotes: `\"${VAR}\"`)");
+            }
+            report.error(at, "", message);
             None
         }
     }
@@ -158,9 +170,9 @@ fn options(bytes: usize) -> Options {
 fn syntax_message(error: &serde_yaml::Error, bytes: usize) -> String {
     use serde_yaml::budget::BudgetBreach as Breach;
     let nodes = max_nodes(bytes);
-    match error.without_snippet() {
+    match original(error) {
         serde_yaml::Error::Budget { breach, .. } => match breach {
-            Breach::Depth { .. } => format!("nested deeper than {MAX_DEPTH} levels"),
+            Breach::Depth { .. } => too_deep(),
             Breach::Aliases { .. } => {
                 format!("more than {MAX_ALIASES} aliases (`*name`); use `defaults` instead")
             }
@@ -171,6 +183,7 @@ fn syntax_message(error: &serde_yaml::Error, bytes: usize) -> String {
             Breach::Nodes { .. } | Breach::Events { .. } => {
                 format!("more than {nodes} values, the limit for a file of {bytes} bytes")
             }
+            Breach::Documents { .. } => SECOND_DOCUMENT.to_owned(),
             _ => "too large to be a configuration".to_owned(),
         },
         serde_yaml::Error::AliasReplayLimitExceeded { .. } => {
@@ -179,11 +192,25 @@ fn syntax_message(error: &serde_yaml::Error, bytes: usize) -> String {
         serde_yaml::Error::AliasExpansionLimitExceeded { .. } => {
             format!("more than {MAX_ALIASES} uses of one alias; use `defaults` instead")
         }
-        serde_yaml::Error::MultipleDocuments { .. } => {
-            "a second document starts here (`---`); one file holds one document".to_owned()
-        }
-        error => format!("not valid YAML: {}", serde_yaml::UserMessageFormatter.format_message(error)),
+        serde_yaml::Error::MultipleDocuments { .. } => SECOND_DOCUMENT.to_owned(),
+        error => match serde_yaml::UserMessageFormatter.format_message(error).as_ref() {
+            // The scanner's word for brackets within brackets; it has no variant of its own.
+            "recursion limit exceeded" => too_deep(),
+            message => format!("not valid YAML: {message}"),
+        },
     }
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
+/// The error behind the places that led to it.
+fn original(mut error: &serde_yaml::Error) -> &serde_yaml::Error {
+    while let serde_yaml::Error::AliasError { error: inner, .. } = error.without_snippet() {
+        error = inner;
+    }
+    error.without_snippet()
 }
 
 /// Turns what the parser gave into our own tree and looks for duplicate keys.
@@ -222,6 +249,8 @@ fn settle_map(pairs: Vec<Pair>, start: Place, path: &str, report: &mut Report) -
                 earlier.merged = false;
                 entries[earlier.index] = entry;
             }
+            // Nobody reads what is below `x-`.
+            Some(_) if path.starts_with("x-") || path.contains(".x-") => {}
             Some(earlier) => {
                 let line = entries[earlier.index].key_at.line;
                 report.error(entry.key_at, &path, format!("duplicate key, first at line {line}"));

@@ -37,7 +37,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
             .checked_mul(DURATION_UNITS[index].1)
             .and_then(|part| nanos.checked_add(part))
             .filter(|nanos| Duration::from_nanos(*nanos) <= LONGEST)
-            .ok_or_else(|| format!("`{text}` is longer than ten years; write `off` where there should be no limit"))?;
+            .ok_or_else(|| format!("`{text}` is longer than ten years"))?;
         rest = after;
     }
     Ok(Duration::from_nanos(nanos))

@@ -2,14 +2,14 @@
 
 use super::super::address::Listen;
 use super::super::keys::{BIND, LISTENER};
-use super::super::plan::{AccessLog, Bind, BindAddress, Listener, ListenerTcp, Pool, RelayMode, Timeouts};
+use super::super::plan::{AccessLog, Bind, BindAddress, Listener, ListenerTcp, RelayMode, Timeouts};
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
-use super::{Decoder, small, stream_tcp};
+use super::{Decoder, PoolNames, small, stream_tcp};
 
 impl<'a> Decoder<'a, '_> {
-    pub(super) fn listeners(&mut self, pools: &[Pool], access: &AccessLog) -> Vec<Listener> {
+    pub(super) fn listeners(&mut self, pools: &PoolNames, access: &AccessLog) -> Vec<Listener> {
         let named = self.named("listeners", "listener", LISTENER);
         if named.is_empty()
             && self.complete
@@ -20,7 +20,7 @@ impl<'a> Decoder<'a, '_> {
         named.into_iter().map(|(name, section)| self.listener(name, &section, pools, access)).collect()
     }
 
-    fn listener(&mut self, name: &str, section: &Section<'a>, pools: &[Pool], access: &AccessLog) -> Listener {
+    fn listener(&mut self, name: &str, section: &Section<'a>, pools: &PoolNames, access: &AccessLog) -> Listener {
         self.require(section, "bind");
         self.require(section, "pool");
         let pool = section.find("pool").and_then(|found| self.pool_name(found.node, &found.path, pools));

@@ -7,6 +7,8 @@ mod overlap;
 mod pool;
 mod process;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Catalogue;
@@ -26,8 +28,9 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
     let admin = decoder.admin();
     let metrics = decoder.metrics();
     let pools = decoder.pools();
-    let ready_when = decoder.ready_when(&pools);
-    let listeners = decoder.listeners(&pools, &log.access);
+    let names: PoolNames = pools.iter().map(|pool| pool.name.clone()).collect();
+    let ready_when = decoder.ready_when(&names);
+    let listeners = decoder.listeners(&names, &log.access);
     decoder.warn_unused(&listeners, &pools);
     Plan {
         workers: decoder.workers(),
@@ -42,6 +45,9 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         pools,
     }
 }
+
+/// The pools there are, for names that refer to them; sorted, so that of two near names always the same is hinted at.
+type PoolNames = BTreeSet<Arc<str>>;
 
 struct Decoder<'a, 'r> {
     root: Section<'a>,
@@ -72,7 +78,7 @@ impl<'a> Decoder<'a, '_> {
 
     /// Reports a required key that no layer of `section` has.
     fn require(&mut self, section: &Section<'a>, name: &str) {
-        if section.find(name).is_some() {
+        if section.broken || section.find(name).is_some() {
             return;
         }
         let example = find(section.keys(), name).and_then(|key| key.example);

@@ -12,6 +12,7 @@ use super::super::plan::{Backend, BackendAddress, Backoff, Connect, Listener, Po
 use super::super::scalar;
 use super::super::section::Section;
 use super::super::tree::{Node, Value};
+use super::super::units::format_duration;
 use super::{Decoder, off_or_duration, small, stream_tcp};
 
 impl<'a> Decoder<'a, '_> {
@@ -59,20 +60,21 @@ impl<'a> Decoder<'a, '_> {
     ) -> Option<Backend> {
         let mut section = Section::new(BACKEND, path, item.at);
         let (mut address_node, mut address_path) = (item, path.to_owned());
-        let mut name_node = item;
+        let (mut name_node, mut name_path) = (item, path.to_owned());
         if let Value::Map(_) = item.value {
             section = section.over(item, path);
             self.require(&section, "address");
             let address = section.find("address")?;
             (address_node, address_path) = (address.node, address.path);
-            name_node = section.find("name").map_or(address_node, |found| found.node);
+            (name_node, name_path) =
+                section.find("name").map_or((address_node, address_path.clone()), |found| (found.node, found.path));
         }
         let section = section.over_section(defaults);
         let name: Arc<str> = name_node.text()?.into();
         if let Some(first) = names.insert(name.clone(), name_node.at) {
             let first = self.report.show(first);
             let message = format!("there is a backend `{name}` already at {first}; a `name` tells them apart");
-            self.report.error(name_node.at, path, message);
+            self.report.error(name_node.at, &name_path, message);
         }
         Some(Backend {
             name,
@@ -96,7 +98,8 @@ impl<'a> Decoder<'a, '_> {
         if base > max {
             let found = backoff.find("base").or_else(|| backoff.find("max"));
             let (at, path) = found.map_or((backoff.at, backoff.path.clone()), |found| (found.node.at, found.path));
-            self.report.error(at, &path, "`base` is longer than `max`");
+            let show = format_duration;
+            self.report.error(at, &path, format!("`base`, {}, is longer than `max`, {}", show(base), show(max)));
         }
         Connect {
             timeout: section.value("timeout", scalar::duration),

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::address::Listen;
-use super::super::check::hint;
 use super::super::error::Place;
+use super::super::hint::{hint, quote};
 use super::super::plan::{
-    AccessLog, AccessSink, Admin, AdminAddress, BindAddress, Log, LogFormat, MetricsEndpoint, Overflow, Pool, Protect,
+    AccessLog, AccessSink, Admin, AdminAddress, BindAddress, Log, LogFormat, MetricsEndpoint, Overflow, Protect,
     Shutdown, Workers,
 };
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
 use super::super::tree::Node;
-use super::{Decoder, size};
+use super::{Decoder, PoolNames, size};
 
 impl<'a> Decoder<'a, '_> {
     pub(super) fn workers(&self) -> Workers {
@@ -97,7 +97,7 @@ impl<'a> Decoder<'a, '_> {
         Some(MetricsEndpoint { listen, backend_histograms: metrics.value("backend_histograms", scalar::boolean) })
     }
 
-    pub(super) fn ready_when(&mut self, pools: &[Pool]) -> Vec<Arc<str>> {
+    pub(super) fn ready_when(&mut self, pools: &PoolNames) -> Vec<Arc<str>> {
         let Some(found) = self.root.section("ready_when").find("pools") else {
             return Vec::new();
         };
@@ -106,14 +106,14 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// A name of one of `pools`, or an error.
-    pub(super) fn pool_name(&mut self, node: &Node, path: &str, pools: &[Pool]) -> Option<Arc<str>> {
+    pub(super) fn pool_name(&mut self, node: &Node, path: &str, pools: &PoolNames) -> Option<Arc<str>> {
         let name = scalar::text(node, "a name").ok()?;
-        let pool = pools.iter().find(|pool| &*pool.name == name);
+        let pool = pools.get(name);
         if pool.is_none() && self.complete {
-            let hint = hint(name, pools.iter().map(|pool| &*pool.name));
-            self.report.error(node.at, path, format!("there is no pool `{name}`{hint}"));
+            let hint = hint(name, pools.iter().map(|pool| &**pool));
+            self.report.error(node.at, path, format!("there is no pool {}{hint}", quote(name)));
         }
-        pool.map(|pool| pool.name.clone())
+        pool.cloned()
     }
 
     pub(super) fn log(&mut self) -> Log {

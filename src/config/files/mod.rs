@@ -73,24 +73,23 @@ impl Loader<'_> {
             return self.with_includes(path);
         }
         match read::yaml_files(path) {
-            Ok(files) if files.is_empty() => {
-                let at = self.report.open(path);
-                self.report.error(at, "", "the folder holds no *.yaml or *.yml file");
-            }
+            Ok(files) if files.is_empty() => self.unusable(path, "the folder holds no *.yaml or *.yml file"),
             Ok(files) => files.iter().for_each(|file| self.with_includes(file)),
-            Err(message) => {
-                let at = self.report.open(path);
-                self.report.error(at, "", message);
-                self.found.complete = false;
-            }
+            Err(message) => self.unusable(path, &message),
         }
     }
 
+    fn unusable(&mut self, folder: &Path, message: &str) {
+        let at = self.report.open(folder);
+        self.report.error(at, "", message);
+        self.found.complete = false;
+    }
+
     fn with_includes(&mut self, path: &Path) {
-        let start = self.report.open(path);
         if !self.first_time(path) {
             return;
         }
+        let start = self.report.open(path);
         let document = self.file(path, start, None);
         let patterns = document.as_ref().map(|document| include_patterns(&document.root));
         self.found.add(document);

@@ -83,7 +83,7 @@ pub(super) const BACKEND_DEFAULTS: &[Key] = &[WEIGHT, TIER, ZONE, MAX_CONNECTION
 
 const WEIGHT: Key = Key::new(
     "weight",
-    count(1, 65_535),
+    Kind::Scalar(Scalar::Weight),
     "Its share of new sessions relative to the others: with 5 it gets five times as many as with 1. To send none, say \
      `disabled: true`.",
 )

@@ -49,10 +49,10 @@ pub(super) const KEEPALIVE_KEY: Key = Key::new(
     "TCP keepalive: notice a peer that vanished without a word, also while a session is idle. `off` sends no probes.",
 );
 
-/// TCP_USER_TIMEOUT is an int of milliseconds.
+/// TCP_USER_TIMEOUT is an int of milliseconds: a little over 24 days.
 pub(super) const USER_TIMEOUT: Key = Key::new(
     "user_timeout",
-    Kind::Either(&[OFF, duration(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64))]),
+    Kind::Either(&[OFF, duration(Duration::from_millis(1), Duration::from_secs(24 * 24 * 3600))]),
     "How long sent bytes may stay unacknowledged before the connection is given up (TCP_USER_TIMEOUT). \
      `off` leaves it to the kernel: some 15 minutes.",
 )

@@ -1,0 +1,871 @@
+//! Every error in its exact words, at its exact place.
+
+use super::{CATALOGUE, config, env};
+
+const LISTENER: &str = "listeners: { l: { bind: '127.0.0.1:1', pool: p } }\n";
+const POOL: &str = "pools: { p: { backends: '10.0.0.1:1' } }\n";
+
+fn whole(text: &str) -> String {
+    text.to_owned()
+}
+
+/// Before a listener and a pool without faults.
+fn top(text: &str) -> String {
+    format!("{text}\n{LISTENER}{POOL}")
+}
+
+fn before_pools(text: &str) -> String {
+    format!("{text}{POOL}")
+}
+
+/// In a listener, from line 5, column 5.
+fn listener(text: &str) -> String {
+    let text = text.replace('\n', "\n    ");
+    format!("listeners:\n  l:\n    bind: 127.0.0.1:1\n    pool: p\n    {text}\n{POOL}")
+}
+
+/// In a pool, from line 5, column 5.
+fn pool(text: &str) -> String {
+    let text = text.replace('\n', "\n    ");
+    format!("{LISTENER}pools:\n  p:\n    backends: 10.0.0.1:1\n    {text}\n")
+}
+
+/// As `backends`, from line 2, column 25.
+fn backends(text: &str) -> String {
+    format!("{LISTENER}pools: {{ p: {{ backends: {text} }} }}\n")
+}
+
+fn refused(cases: &[(String, &[&str])]) {
+    for (text, expected) in cases {
+        let errors = match config::parse("t.yaml", text, &CATALOGUE, &env) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(errors) => errors.to_string(),
+        };
+        let expected: Vec<String> = expected.iter().map(|line| format!("t.yaml:{line}")).collect();
+        assert_eq!(errors, expected.join("\n"), "\n{text}");
+    }
+}
+
+#[test]
+fn syntax_errors_stand_alone() {
+    refused(&[
+        (whole(""), &["1:1: the file is empty: a configuration has at least `listeners` and `pools`"]),
+        (
+            whole("# only a comment\n"),
+            &["1:1: the file is empty: a configuration has at least `listeners` and `pools`"],
+        ),
+        (whole("listeners: ["), &["1:12: not valid YAML: unclosed bracket '['"]),
+        (whole("a: b: c\n"), &["1:5: not valid YAML: mapping values are not allowed in this context"]),
+        (whole("- a\n- b\n"), &["1:1: expected a map with `listeners` and `pools`, found a list"]),
+        (whole("just words\n"), &["1:1: expected a map with `listeners` and `pools`, found `just words`"]),
+        (whole("listeners: *nowhere\n"), &["1:12: not valid YAML: reference to unknown value"]),
+        (whole("a: \"open\n"), &["2:1: not valid YAML: invalid indentation in multiline quoted scalar"]),
+        (whole("\tlisteners: {}\n"), &["1:1: no listeners: say where clients arrive under `listeners`"]),
+        (
+            whole("---\nversion: 1\n---\nversion: 1\n"),
+            &["3:1: a second document starts here (`---`); one file holds one document"],
+        ),
+        (whole("a: &a [*a]\n"), &["1:8: not valid YAML: Recursive reference not allowed here"]),
+        (
+            whole("listeners:\n  l: { a: 1 }\n bad: 2\n"),
+            &["3:2: not valid YAML: while parsing a block mapping, did not find expected key"],
+        ),
+        (
+            whole("x-a: {$: ${A}}\n"),
+            &[
+                "1:11: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}' (inside `{ }` and \
+               `[ ]`, variables need quotes: `\"${VAR}\"`)",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn unknown_and_duplicate_keys() {
+    refused(&[
+        (top("listener: {}"), &["1:1: listener: unknown key (did you mean `listeners`?)"]),
+        (top("max_conections: 5"), &["1:1: max_conections: unknown key (did you mean `max_connections`?)"]),
+        (top("timeouts: {}"), &["1:1: timeouts: unknown key (did you mean `listeners.NAME.timeouts`?)"]),
+        (listener("idle: 5s"), &["5:5: listeners.l.idle: unknown key (did you mean `timeouts.idle`?)"]),
+        (listener("nodelay: true"), &["5:5: listeners.l.nodelay: unknown key (did you mean `tcp.nodelay`?)"]),
+        (listener("bnd: x"), &["5:5: listeners.l.bnd: unknown key (did you mean `bind`?)"]),
+        (
+            listener("qqq: 1"),
+            &["5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `timeouts`, `relay`, `tcp` and `log`"],
+        ),
+        (
+            top("log: { lvl: info, foo: 1 }"),
+            &[
+                "1:8: log.lvl: unknown key; here may stand `level`, `format` and `access`",
+                "1:19: log.foo: unknown key; here may stand `level`, `format` and `access`",
+            ],
+        ),
+        (top("version: 1\nversion: 1"), &["2:1: version: duplicate key, first at line 1"]),
+        (
+            whole(
+                "listeners: { l: { bind: '127.0.0.1:1', pool: p } }\npools:\n  p: { backends: '10.0.0.1:1' }\n  p: {}\n",
+            ),
+            &["4:3: pools.p: duplicate key, first at line 3"],
+        ),
+        (
+            listener("timeouts: { idle: 1s, idle: 2s }"),
+            &["5:27: listeners.l.timeouts.idle: duplicate key, first at line 5"],
+        ),
+        (top("version: 2"), &["1:10: version: expected 1, the only one there is, found 2"]),
+        (top("version: one"), &["1:10: version: expected a whole number, found `one`"]),
+        (
+            top("'': 1"),
+            &[
+                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
+            ],
+        ),
+        (
+            top("1: 2"),
+            &[
+                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_values_of_the_process() {
+    refused(&[
+        (
+            top("workers: 4"),
+            &["1:10: workers: expected `auto` or a map, found the number 4; did you mean `{ threads: … }`?"],
+        ),
+        (top("workers: many"), &["1:10: workers: expected `auto` or a map, found `many`"]),
+        (top("workers: { threads: 0 }"), &["1:21: workers.threads: 0 is out of range: 1 to 4096"]),
+        (top("workers: { threads: -1 }"), &["1:21: workers.threads: expected a whole number, found the number -1"]),
+        (
+            top("workers: { threads: 1.5, pin: yes }"),
+            &[
+                "1:21: workers.threads: expected `auto` or a whole number, found the number 1.5",
+                "1:31: workers.pin: expected true or false, found `yes`; write `true`",
+            ],
+        ),
+        (
+            top("workers: { pin: 'true' }"),
+            &["1:17: workers.pin: expected true or false, found `true`; remove the quotes"],
+        ),
+        (top("workers: [auto]"), &["1:10: workers: expected `auto` or a map, found a list"]),
+        (top("max_connections: 0"), &["1:18: max_connections: 0 is out of range: 1 to 1000000000"]),
+        (
+            top("max_connections: '5'"),
+            &["1:18: max_connections: expected a whole number, found text: write 5 without quotes"],
+        ),
+        (top("max_connections: lots"), &["1:18: max_connections: expected `auto` or a whole number, found `lots`"]),
+        (
+            top("max_connections: 99999999999999999999999999"),
+            &["1:18: max_connections: expected `auto` or a whole number, found the number 100000000000000000000000000"],
+        ),
+        (top("max_connections:"), &["1:16: max_connections: expected `auto` or a whole number, found nothing"]),
+        (top("overflow: drop"), &["1:11: overflow: expected `refuse` or `wait`, found `drop`"]),
+        (top("overflow: { refuse: now }"), &["1:21: overflow.refuse: `refuse` takes no value"]),
+        (top("overflow: [refuse]"), &["1:11: overflow: expected `refuse` or `wait`, found a list"]),
+        (
+            top("overflow: { refuse: {}, wait: {} }"),
+            &["1:11: overflow: expected `refuse` or `wait`, found a map with 2 keys"],
+        ),
+        (top("shutdown: 5s"), &["1:11: shutdown: expected a map with `delay` or `grace`, found `5s`"]),
+        (top("shutdown: { grace: 30 }"), &["1:20: shutdown.grace: a duration needs a unit: write `30s` or `30ms`"]),
+        (
+            top("shutdown: { grace: 30 s }"),
+            &[
+                "1:20: shutdown.grace: `30 s` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s`",
+            ],
+        ),
+        (
+            top("shutdown: { grace: 1s1m }"),
+            &["1:20: shutdown.grace: the units of `1s1m` are not in order: longest first, each once, as in `1m30s`"],
+        ),
+        (
+            top("shutdown: { grace: 1.5s }"),
+            &[
+                "1:20: shutdown.grace: `1.5s` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s`",
+            ],
+        ),
+        (top("shutdown: { grace: 99999999999d }"), &["1:20: shutdown.grace: `99999999999d` is longer than ten years"]),
+        (
+            top("shutdown: { grace: '' }"),
+            &["1:20: shutdown.grace: expected a duration such as `30s`, found empty text"],
+        ),
+        (
+            top("shutdown: { grace: -5s }"),
+            &[
+                "1:20: shutdown.grace: `-5s` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s`",
+            ],
+        ),
+        (top("shutdown: { grace: [5s] }"), &["1:20: shutdown.grace: expected a duration such as `30s`, found a list"]),
+        (
+            top("log: { level: inof }"),
+            &[
+                "1:15: log.level: `inof` is not a log level (did you mean `info`?); write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`",
+            ],
+        ),
+        (
+            top("log: { level: 'info,peerway=loud' }"),
+            &[
+                r#"1:15: log.level: `info,peerway=loud` is not a log filter (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`"#,
+            ],
+        ),
+        (top("log: { level: 5 }"), &["1:15: log.level: expected a log filter such as `info`, found the number 5"]),
+        (top("log: { format: xml }"), &["1:16: log.format: expected `json` or `text`, found `xml`"]),
+        (
+            top("log: { access: { sample: 120% } }"),
+            &["1:26: log.access.sample: `120%` is not a share: a percentage from 0% to 100%, as in `20%`"],
+        ),
+        (top("log: { access: { sample: 20 } }"), &["1:26: log.access.sample: a share is a percentage: write `20%`"]),
+        (
+            top("log: { access: { sample: 0.5 } }"),
+            &["1:26: log.access.sample: expected a share such as `20%`, found the number 0.5"],
+        ),
+        (
+            top("log: { access: { when: [end, never] } }"),
+            &["1:30: log.access.when[1]: expected `start`, `end` or `interval 60s`, found `never`"],
+        ),
+        (
+            top("log: { access: { when: interval 60 } }"),
+            &["1:24: log.access.when: a duration needs a unit: write `60s` or `60ms`"],
+        ),
+        (top("log: { access: { when: interval 1ms } }"), &["1:24: log.access.when: 1ms is out of range: 1s to 3650d"]),
+        (top("log: { access: { skip: full } }"), &["1:24: log.access.skip: expected `empty`, found `full`"]),
+        (top("log: { access: stdout }"), &["1:16: log.access: expected `off` or a map, found `stdout`"]),
+        (
+            top("log: { access: { to: stdot } }"),
+            &[
+                "1:22: log.access.to: `stdot` is not stdout, stderr or off (did you mean `stdout`?); a file of that name is `./stdot`",
+            ],
+        ),
+        (
+            top("log: { access: { to: 5 } }"),
+            &["1:22: log.access.to: expected a path, found the number 5; put it in quotes (or `off`)"],
+        ),
+        (top("listeners"), &["2:10: not valid YAML: mapping values are not allowed in this context"]),
+        (before_pools("listeners: []\n"), &["1:12: listeners: expected a map from names to settings, found a list"]),
+        (
+            before_pools("listeners: { l: [] }\n"),
+            &[
+                "1:17: listeners.l: expected a map with `bind`, `pool`, `timeouts`, `relay`, `tcp` or `log`, found a list",
+            ],
+        ),
+        (
+            before_pools(
+                "listeners: { 'a b': { bind: '127.0.0.1:1', pool: p }, 'c/d': {bind: '127.0.0.1:2', pool: p} }\n",
+            ),
+            &[
+                "1:14: listeners.a b: a name may not contain `/`, spaces or control characters",
+                "1:55: listeners.c/d: a name may not contain `/`, spaces or control characters",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_endpoints() {
+    refused(&[
+        (top("admin:"), &["1:1: admin: `listen` is missing, such as `listen: 127.0.0.1:9901`"]),
+        (top("admin: {}"), &["1:1: admin: `listen` is missing, such as `listen: 127.0.0.1:9901`"]),
+        (
+            top("admin: 127.0.0.1:9901"),
+            &["1:8: admin: expected a map with `listen`, `token_file` or `protect`, found `127.0.0.1:9901`"],
+        ),
+        (
+            top("admin: { listen: 9901 }"),
+            &[
+                "1:18: admin.listen: `9901` has no address: write `127.0.0.1:9901` for this machine alone, `0.0.0.0:9901` for every IPv4 address or `[::]:9901` for every IPv6 address",
+            ],
+        ),
+        (
+            top("admin: { listen: '127.0.0.1' }"),
+            &[
+                "1:18: admin.listen: `127.0.0.1` is not an address to listen on: write `IP:port`, such as `127.0.0.1:8080`, or `unix:/path`",
+            ],
+        ),
+        (
+            top("admin: { listen: '127.0.0.1:9000-9001' }"),
+            &["1:18: admin.listen: `127.0.0.1:9000-9001` is a range of ports; one is needed here"],
+        ),
+        (
+            top("admin: { listen: 'unix:' }"),
+            &["1:18: admin.listen: `unix:` needs a path, as in `unix:/run/peerway.sock`"],
+        ),
+        (
+            top("admin: { listen: 127.0.0.1:9901, protect: all }"),
+            &["1:43: admin.protect: `all` needs a token: name its file in `admin.token_file`"],
+        ),
+        (
+            top("admin: { listen: 127.0.0.1:9901, protect: reads }"),
+            &["1:43: admin.protect: expected `writes` or `all`, found `reads`"],
+        ),
+        (
+            top("admin: { listen: 127.0.0.1:9901, token_file: 5 }"),
+            &["1:46: admin.token_file: expected a path, found the number 5; put it in quotes"],
+        ),
+        (
+            top(
+                "admin: { listen: unix:xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx }",
+            ),
+            &["1:18: admin.listen: the path of a unix socket may be 107 bytes long, this one has 120"],
+        ),
+        (
+            top("metrics: { listen: unix:/x }"),
+            &[
+                "1:20: metrics.listen: `unix:/x` is not an address to listen on: write `IP:port`, such as `127.0.0.1:8080`, or `unix:/path`",
+            ],
+        ),
+        (
+            top("metrics: { listen: '::1:9902' }"),
+            &["1:20: metrics.listen: `::1:9902`: put an IPv6 address in brackets, as in `[::1]:9902`"],
+        ),
+        (
+            top("metrics: { backend_histograms: 1 }"),
+            &["1:32: metrics.backend_histograms: expected true or false, found the number 1"],
+        ),
+        (
+            top("ready_when: { pools: [p, q] }"),
+            &["1:26: ready_when.pools[1]: there is no pool `q` (did you mean `p`?)"],
+        ),
+        (top("ready_when: { pools: pp }"), &["1:22: ready_when.pools: there is no pool `pp` (did you mean `p`?)"]),
+        (top("ready_when: [p]"), &["1:13: ready_when: expected a map with `pools`, found a list"]),
+    ]);
+}
+
+#[test]
+fn wrong_listeners() {
+    refused(&[
+        (before_pools(""), &["1:1: no listeners: say where clients arrive under `listeners`"]),
+        (before_pools("listeners: {}\n"), &["1:1: no listeners: say where clients arrive under `listeners`"]),
+        (
+            before_pools("listeners: { l: }\n"),
+            &[
+                r#"1:14: listeners.l: `bind` is missing, such as `bind: [127.0.0.1:8080, "[::1]:8080"]`"#,
+                "1:14: listeners.l: `pool` is missing, such as `pool: web`",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { pool: p } }\n"),
+            &[r#"1:14: listeners.l: `bind` is missing, such as `bind: [127.0.0.1:8080, "[::1]:8080"]`"#],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '127.0.0.1:1' } }\n"),
+            &["1:14: listeners.l: `pool` is missing, such as `pool: web`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: [], pool: p } }\n"),
+            &["1:25: listeners.l.bind: a listener needs an address, such as `127.0.0.1:8080`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: , pool: p } }\n"),
+            &["1:23: listeners.l.bind: expected a list, found nothing (write `[]` for an empty one)"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: 5432, pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `5432` has no address: write `127.0.0.1:5432` for this machine alone, `0.0.0.0:5432` for every IPv4 address or `[::]:5432` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: ':5432', pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `:5432` has no address: write `127.0.0.1:5432` for this machine alone, `0.0.0.0:5432` for every IPv4 address or `[::]:5432` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '*:80', pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `*:80` has no address: write `127.0.0.1:80` for this machine alone, `0.0.0.0:80` for every IPv4 address or `[::]:80` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: 'localhost:80', pool: p } }\n"),
+            &["1:25: listeners.l.bind: `localhost:80`: listening needs an address, not a name: write `127.0.0.1:80`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '::1:80', pool: p } }\n"),
+            &["1:25: listeners.l.bind: `::1:80`: put an IPv6 address in brackets, as in `[::1]:80`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '10.0.0.1', pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `10.0.0.1` is not an address to listen on: write `IP:port`, such as `127.0.0.1:8080`, or `unix:/path`",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '10.0.0.1:99999', pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `10.0.0.1:99999` is not an address to listen on: write `IP:port`, such as `127.0.0.1:8080`, or `unix:/path`",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '10.0.0.1:90-80', pool: p } }\n"),
+            &["1:25: listeners.l.bind: `10.0.0.1:90-80` is an inverted range: write `10.0.0.1:80-90`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '10.0.0.1:0-80', pool: p } }\n"),
+            &["1:25: listeners.l.bind: `10.0.0.1:0-80`: a range starts at port 1 or higher"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '[::ffff:10.0.0.1]:80', pool: p } }\n"),
+            &["1:25: listeners.l.bind: `[::ffff:10.0.0.1]:80` is an IPv4 address: write `10.0.0.1:80`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: nonsense, pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: expected an address such as `0.0.0.0:5432` or `unix:/path` or a map, found `nonsense`",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: ['127.0.0.1:1', {mode: '0600'}], pool: p } }\n"),
+            &["1:41: listeners.l.bind[1]: `address` is missing, such as `address: unix:peerway.sock`"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: { address: '127.0.0.1:1', mode: '0600' }, pool: p } }\n"),
+            &["1:51: listeners.l.bind.mode: only a unix socket has permission bits"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: { address: unix:x, mode: 660 }, pool: p } }\n"),
+            &[
+                r#"1:50: listeners.l.bind.mode: expected permission bits as octal digits in quotes, such as `"0660"`, found the number 660"#,
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: { address: unix:x, mode: '0999' }, pool: p } }\n"),
+            &[
+                r#"1:50: listeners.l.bind.mode: expected permission bits as octal digits in quotes, such as `"0660"`, found `0999`"#,
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '127.0.0.1:1', pool: q } }\n"),
+            &["1:46: listeners.l.pool: there is no pool `q` (did you mean `p`?)"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '127.0.0.1:1', pool: 5 } }\n"),
+            &["1:46: listeners.l.pool: expected a name, found the number 5; put it in quotes"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: '127.0.0.1:1', pool: [p] } }\n"),
+            &["1:46: listeners.l.pool: expected a name, found a list"],
+        ),
+        (
+            listener("timeouts: { idle: 0s }"),
+            &["5:23: listeners.l.timeouts.idle: 0s is out of range: 1ms to 3650d (or `off`)"],
+        ),
+        (
+            listener("timeouts: { idle: 5 }"),
+            &["5:23: listeners.l.timeouts.idle: a duration needs a unit: write `5s` or `5ms` (or `off`)"],
+        ),
+        (
+            listener("timeouts: { idle: none }"),
+            &["5:23: listeners.l.timeouts.idle: expected `off` or a duration such as `30s`, found `none`"],
+        ),
+        (
+            listener("timeouts:\n  half_closed: of\n  session: 1h 5m"),
+            &[
+                "6:20: listeners.l.timeouts.half_closed: expected `off` or a duration such as `30s`, found `of` (did you mean `off`?)",
+                "7:16: listeners.l.timeouts.session: `1h 5m` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s` (or `off`)",
+            ],
+        ),
+        (
+            listener("timeouts: off"),
+            &["5:15: listeners.l.timeouts: expected a map with `idle`, `half_closed` or `session`, found `off`"],
+        ),
+        (listener("relay: fast"), &["5:12: listeners.l.relay: expected `auto`, `copy` or `splice`, found `fast`"]),
+        (listener("relay: { copy: 1 }"), &["5:20: listeners.l.relay.copy: `copy` takes no value"]),
+        (
+            listener("tcp: { backlog: 0, nodelay: off, keepalive: true }"),
+            &[
+                "5:21: listeners.l.tcp.backlog: 0 is out of range: 1 to 1000000",
+                "5:33: listeners.l.tcp.nodelay: expected true or false, found `off`; write `false`",
+                "5:49: listeners.l.tcp.keepalive: expected `off` or a map, found `true`",
+            ],
+        ),
+        (
+            listener(
+                "tcp:\n  keepalive: { idle: 500ms, interval: 1m30s, probes: 200 }\n  user_timeout: 0s\n  fast_open: true\n  defer_accept: 2h\n  freebind: 1",
+            ),
+            &[
+                "6:26: listeners.l.tcp.keepalive.idle: 0.5s is out of range: 1s to 32767s",
+                "6:58: listeners.l.tcp.keepalive.probes: 200 is out of range: 1 to 127",
+                "7:21: listeners.l.tcp.user_timeout: 0s is out of range: 1ms to 24d (or `off`)",
+                "8:18: listeners.l.tcp.fast_open: expected `off` or a whole number, found `true`",
+                "9:21: listeners.l.tcp.defer_accept: 7200s is out of range: 1s to 3600s (or `off`)",
+                "10:17: listeners.l.tcp.freebind: expected true or false, found the number 1",
+            ],
+        ),
+        (
+            listener("log: { access: { to: '' } }"),
+            &["5:26: listeners.l.log.access.to: expected `stdout`, `stderr`, `off` or a path, found empty text"],
+        ),
+        (listener("log: off"), &["5:10: listeners.l.log: expected a map with `access`, found `off`"]),
+    ]);
+}
+
+#[test]
+fn overlapping_addresses() {
+    refused(&[
+        (
+            before_pools("listeners:\n  a: { bind: 0.0.0.0:80, pool: p }\n  b: { bind: 127.0.0.1:80, pool: p }\n"),
+            &["3:14: listeners.b.bind: `127.0.0.1:80` overlaps `0.0.0.0:80` of listeners.a.bind at t.yaml:2:14"],
+        ),
+        (
+            before_pools("listeners:\n  a: { bind: 127.0.0.1:80, pool: p }\n  b: { bind: 0.0.0.0:80, pool: p }\n"),
+            &["3:14: listeners.b.bind: `0.0.0.0:80` overlaps `127.0.0.1:80` of listeners.a.bind at t.yaml:2:14"],
+        ),
+        (
+            before_pools("listeners:\n  a: { bind: ['127.0.0.1:80', '127.0.0.2:80', '127.0.0.1:80'], pool: p }\n"),
+            &["2:47: listeners.a.bind[2]: `127.0.0.1:80` is taken by listeners.a.bind[0] at t.yaml:2:15"],
+        ),
+        (
+            before_pools(
+                "listeners:\n  a: { bind: 127.0.0.1:80-90, pool: p }\n  b: { bind: 127.0.0.1:85-95, pool: p }\n",
+            ),
+            &["3:14: listeners.b.bind: `127.0.0.1:85` is taken by listeners.a.bind at t.yaml:2:14"],
+        ),
+        (
+            before_pools(
+                "listeners:\n  a: { bind: unix:/run/a, pool: p }\n  b: { bind: { address: unix:/run/a, mode: '0600' }, pool: p }\n",
+            ),
+            &["3:25: listeners.b.bind.address: `unix:/run/a` is taken by listeners.a.bind at t.yaml:2:14"],
+        ),
+        (
+            before_pools(
+                "admin: { listen: 127.0.0.1:80 }\nmetrics: { listen: 0.0.0.0:80 }\nlisteners:\n  a: { bind: '[::]:80', pool: p }\n  b: { bind: '[::1]:80', pool: p }\n",
+            ),
+            &[
+                "2:20: metrics.listen: `0.0.0.0:80` overlaps `127.0.0.1:80` of admin.listen at t.yaml:1:18",
+                "5:14: listeners.b.bind: `[::1]:80` overlaps `[::]:80` of listeners.a.bind at t.yaml:4:14",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_pools() {
+    refused(&[
+        (backends("[]x"), &["2:27: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'"]),
+        (
+            backends("10.0.0.1"),
+            &[
+                "2:25: pools.p.backends: `10.0.0.1` is not an address: write `IP:port`, `host:port` or `unix:/path`, with a port from 1 to 65535",
+            ],
+        ),
+        (backends("'10.0.0.1:0'"), &["2:25: pools.p.backends: `10.0.0.1:0`: a backend has a port from 1 to 65535"]),
+        (
+            backends("10.0.0.300:80"),
+            &[
+                "2:25: pools.p.backends: `10.0.0.300:80` is not an address: write `IP:port`, `host:port` or `unix:/path`, with a port from 1 to 65535",
+            ],
+        ),
+        (
+            backends("'::1:80'"),
+            &["2:25: pools.p.backends: `::1:80`: put an IPv6 address in brackets, as in `[2001:db8::1]:5432`"],
+        ),
+        (
+            backends("host"),
+            &[
+                "2:25: pools.p.backends: expected an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path` or a map, found `host`",
+            ],
+        ),
+        (
+            backends("-bad_host:80"),
+            &[
+                "2:25: pools.p.backends: `-bad_host:80` is not an address: write `IP:port`, `host:port` or `unix:/path`, with a port from 1 to 65535",
+            ],
+        ),
+        (
+            backends("a..b:80"),
+            &[
+                "2:25: pools.p.backends: `a..b:80` is not an address: write `IP:port`, `host:port` or `unix:/path`, with a port from 1 to 65535",
+            ],
+        ),
+        (backends("unix:"), &["2:29: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'"]),
+        (backends("{ name: a }"), &["2:25: pools.p.backends: `address` is missing, such as `address: 10.0.0.2:8080`"]),
+        (
+            backends("{ address: h:1, name: 5 }"),
+            &["2:47: pools.p.backends.name: expected a name, found the number 5; put it in quotes"],
+        ),
+        (
+            backends("{ address: h:1, name: 'a b' }"),
+            &["2:47: pools.p.backends.name: a name may not contain `/`, spaces or control characters"],
+        ),
+        (
+            backends("{ address: h:1, weight: 0 }"),
+            &[
+                "2:49: pools.p.backends.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
+            ],
+        ),
+        (
+            backends("{ address: h:1, weight: 70000, disabled: 1 }"),
+            &[
+                "2:49: pools.p.backends.weight: 70000 is out of range: 1 to 65535",
+                "2:66: pools.p.backends.disabled: expected true or false, found the number 1",
+            ],
+        ),
+        (
+            backends("[h:1, h:1]"),
+            &["2:31: pools.p.backends[1]: there is a backend `h:1` already at t.yaml:2:26; a `name` tells them apart"],
+        ),
+        (
+            backends("[{name: a, address: h:1}, {name: a, address: h:2}]"),
+            &[
+                "2:58: pools.p.backends[1].name: there is a backend `a` already at t.yaml:2:33; a `name` tells them apart",
+            ],
+        ),
+        (
+            backends("[h:1, {name: h:1, address: h:2}]"),
+            &[
+                "2:38: pools.p.backends[1].name: there is a backend `h:1` already at t.yaml:2:26; a `name` tells them apart",
+            ],
+        ),
+        (backends(""), &["2:23: pools.p.backends: expected a list, found nothing (write `[]` for an empty one)"]),
+        (
+            backends("[[h:1]]"),
+            &[
+                "2:26: pools.p.backends[0]: expected an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path` or a map, found a list",
+            ],
+        ),
+        (
+            backends("[8080]"),
+            &[
+                "2:26: pools.p.backends[0]: expected an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`, found the number 8080",
+            ],
+        ),
+        (pool("policy: fastest"), &["5:13: pools.p.policy: unknown policy `fastest`"]),
+        (pool("policy: randm"), &["5:13: pools.p.policy: unknown policy `randm` (did you mean `random`?)"]),
+        (
+            pool("policy: maglev"),
+            &[
+                "5:13: pools.p.policy: `maglev` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+            ],
+        ),
+        (
+            pool("policy: { ring_hash: { key: client_ip } }"),
+            &[
+                "5:15: pools.p.policy: `ring_hash` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+            ],
+        ),
+        (
+            pool("policy: { random: { key: client_ip } }"),
+            &["5:25: pools.p.policy.random.key: `random` has no parameters"],
+        ),
+        (
+            pool("policy: { random: {}, maglev: {} }"),
+            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found a map with 2 keys"],
+        ),
+        (
+            pool("policy: []"),
+            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found a list"],
+        ),
+        (
+            pool("policy: 5"),
+            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found the number 5"],
+        ),
+        (
+            pool("connect: { timeout: 0s, attempts: 0, deadline: off }"),
+            &[
+                "5:25: pools.p.connect.timeout: 0s is out of range: 1ms to 3650d",
+                "5:39: pools.p.connect.attempts: 0 is out of range: 1 to 100",
+                "5:52: pools.p.connect.deadline: `off` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s`",
+            ],
+        ),
+        (
+            pool("connect: { attempts: 101, backoff: { base: 2s } }"),
+            &[
+                "5:26: pools.p.connect.attempts: 101 is out of range: 1 to 100",
+                "5:48: pools.p.connect.backoff.base: `base`, 2s, is longer than `max`, 1s",
+            ],
+        ),
+        (
+            pool("connect:\n  backoff:\n    max: 10ms"),
+            &["7:14: pools.p.connect.backoff.max: `base`, 50ms, is longer than `max`, 10ms"],
+        ),
+        (
+            pool("connect: { backoff: 50ms }"),
+            &["5:25: pools.p.connect.backoff: expected a map with `base` or `max`, found `50ms`"],
+        ),
+        (
+            pool("backend: { weight: 0 }"),
+            &[
+                "5:24: pools.p.backend.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
+            ],
+        ),
+        (pool("backend: { address: h:1 }"), &["5:16: pools.p.backend.address: unknown key; here may stand `weight`"]),
+        (
+            pool("timeouts: { idle: 0s, session: 1h }"),
+            &[
+                "5:23: pools.p.timeouts.idle: 0s is out of range: 1ms to 3650d (or `off`)",
+                "5:27: pools.p.timeouts.session: unknown key; here may stand `idle`",
+            ],
+        ),
+        (
+            pool("tcp: { backlog: 5 }"),
+            &["5:12: pools.p.tcp.backlog: unknown key; here may stand `keepalive`, `user_timeout` and `nodelay`"],
+        ),
+    ]);
+}
+
+#[test]
+fn variables_that_cannot_be_expanded() {
+    refused(&[
+        (top("max_connections: ${MAX}"), &["1:18: max_connections: expected `auto` or a whole number, found `many`"]),
+        (
+            top("log: { level: '${UNSET}' }"),
+            &["1:15: log.level: the environment variable `UNSET` is not set (`${UNSET:-default}` gives it a default)"],
+        ),
+        (
+            top("log: { level: '${UNSET:-info' }"),
+            &["1:15: log.level: `${` without `}` (a dollar sign itself is written `$$`)"],
+        ),
+        (
+            top("log: { level: '${1X}' }"),
+            &["1:15: log.level: `1X` is not a variable name (a dollar sign itself is written `$$`)"],
+        ),
+        (
+            top("log: { level: '${A:-${B}}' }"),
+            &["1:15: log.level: the default of `${A}` may not contain another variable"],
+        ),
+        (top("max_connections: ${WORD}"), &["1:18: max_connections: expected `auto` or a whole number, found `word`"]),
+        (
+            listener("timeouts: { idle: '${TEN}' }"),
+            &["5:23: listeners.l.timeouts.idle: a duration needs a unit: write `10s` or `10ms` (or `off`)"],
+        ),
+        (
+            before_pools("listeners: { l: { bind: ['127.0.0.1:1', '${UNSET}'], pool: '${UNSET}' } }\n"),
+            &[
+                "1:41: listeners.l.bind[1]: the environment variable `UNSET` is not set (`${UNSET:-default}` gives it a default)",
+                "1:60: listeners.l.pool: the environment variable `UNSET` is not set (`${UNSET:-default}` gives it a default)",
+            ],
+        ),
+        (
+            top("max_connections: '${EMPTY}'"),
+            &["1:18: max_connections: expected `auto` or a whole number, found empty text"],
+        ),
+        (
+            top("log: { access: { to: '${LINES}' } }"),
+            &["1:22: log.access.to: a path may not contain control characters (or `off`)"],
+        ),
+        (top("workers: { pin: '${WORD}' }"), &["1:17: workers.pin: expected true or false, found `word`"]),
+    ]);
+}
+
+#[test]
+fn errors_in_defaults_are_reported_once_and_there() {
+    refused(&[
+        (
+            before_pools(
+                "defaults: { listener: { timeouts: { idle: 5 }, bnd: 1 }, pool: { policy: maglev }, backend: { weight: 0, name: x } }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p }\n  b: { bind: 127.0.0.1:2, pool: p }\n",
+            ),
+            &[
+                "1:43: defaults.listener.timeouts.idle: a duration needs a unit: write `5s` or `5ms` (or `off`)",
+                "1:48: defaults.listener.bnd: unknown key (did you mean `bind`?)",
+                "1:74: defaults.pool.policy: `maglev` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+                "1:103: defaults.backend.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
+                "1:106: defaults.backend.name: unknown key; here may stand `weight`",
+            ],
+        ),
+        (
+            before_pools(
+                "defaults:\n  listener:\n    pool: nowhere\nlisteners:\n  a: { bind: 127.0.0.1:1 }\n  b: { bind: 127.0.0.1:2 }\n",
+            ),
+            &["3:11: defaults.listener.pool: there is no pool `nowhere`"],
+        ),
+        (
+            whole(
+                "defaults: { pool: { connect: { backoff: { base: 5s } } } }\nlisteners: { a: { bind: 127.0.0.1:1, pool: p } }\npools: { p: { backends: h:1 }, q: { backends: h:1, connect: { backoff: { max: 6s } } } }\n",
+            ),
+            &["1:49: defaults.pool.connect.backoff.base: `base`, 5s, is longer than `max`, 1s"],
+        ),
+        (
+            before_pools("defaults: { listeners: {} }\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
+            &["1:13: defaults.listeners: unknown key (did you mean `listener`?)"],
+        ),
+        (
+            before_pools("defaults: []\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
+            &["1:11: defaults: expected a map with `listener`, `pool` or `backend`, found a list"],
+        ),
+        (
+            before_pools("defaults: { listener: off }\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
+            &[
+                "1:23: defaults.listener: expected a map with `bind`, `pool`, `timeouts`, `relay`, `tcp` or `log`, found `off`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn errors_behind_anchors_are_reported_where_they_are_written() {
+    refused(&[
+        (
+            before_pools(
+                "x-t: &t { idle: 5 }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p, timeouts: *t }\n  b: { bind: 127.0.0.1:2, pool: p, timeouts: *t }\n",
+            ),
+            &["1:17: listeners.a.timeouts.idle: a duration needs a unit: write `5s` or `5ms` (or `off`)"],
+        ),
+        (
+            before_pools(
+                "x-t: &t { idle: 5s, sesion: off }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p, timeouts: { <<: *t, idle: 6 } }\n",
+            ),
+            &[
+                "1:21: listeners.a.timeouts.sesion: unknown key (did you mean `session`?)",
+                "3:62: listeners.a.timeouts.idle: a duration needs a unit: write `6s` or `6ms` (or `off`)",
+            ],
+        ),
+        (
+            before_pools(
+                "x-t: &t { idle: 5s }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p, timeouts: { <<: *t, idle: 6s, idle: 7s } }\n",
+            ),
+            &["3:66: listeners.a.timeouts.idle: duplicate key, first at line 3"],
+        ),
+    ]);
+}
+
+#[test]
+fn places_are_right_in_every_style() {
+    refused(&[
+        (
+            before_pools("listeners:\r\n  l:\r\n    bind: 5\r\n    pool: p\r\n"),
+            &[
+                "3:11: listeners.l.bind: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for every IPv4 address or `[::]:5` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("\u{feff}listeners: { l: { bind: 5, pool: p } }\n"),
+            &[
+                "1:25: listeners.l.bind: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for every IPv4 address or `[::]:5` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners: { \"ü\": { bind: 5, pool: p } } # é\n"),
+            &[
+                "1:27: listeners.ü.bind: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for every IPv4 address or `[::]:5` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners:\n  日本: { bind: '127.0.0.1:1', pool: q }\n"),
+            &["2:36: listeners.日本.pool: there is no pool `q` (did you mean `p`?)"],
+        ),
+        (
+            before_pools("listeners:\n  l:\n    bind:\n      - 127.0.0.1:1\n      -   5\n    pool: >-\n      q\n"),
+            &[
+                "5:11: listeners.l.bind[1]: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for every IPv4 address or `[::]:5` for every IPv6 address",
+                "7:7: listeners.l.pool: there is no pool `q` (did you mean `p`?)",
+            ],
+        ),
+        (
+            before_pools("listeners:\n  ? l\n  : bind: 5\n    pool: p\n"),
+            &[
+                "3:11: listeners.l.bind: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for every IPv4 address or `[::]:5` for every IPv6 address",
+            ],
+        ),
+        (
+            before_pools("listeners:\n  \"l\\nx\": {}\n"),
+            &[
+                "2:3: listeners.l\\nx: `bind` is missing, such as `bind: [127.0.0.1:8080, \"[::1]:8080\"]`",
+                "2:3: listeners.l\\nx: `pool` is missing, such as `pool: web`",
+                "2:3: listeners.l\\nx: a name may not contain `/`, spaces or control characters",
+            ],
+        ),
+    ]);
+}

@@ -1,0 +1,196 @@
+//! Files and folders: what is read, how it is joined, and what is said when it cannot be.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::load;
+
+const MAIN: &str = "listeners: { l: { bind: '127.0.0.1:1', pool: p } }\npools: { p: { backends: '10.0.0.1:1' } }\n";
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+/// The errors of loading `names`, with the folder's own path cut out.
+fn errors(folder: &TempDir, names: &[&str]) -> String {
+    let paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
+    let errors = load(&paths).map(|loaded| loaded.plan).expect_err("accepted");
+    errors.replace(&format!("{}/", folder.path().display()), "").replace(&folder.path().display().to_string(), ".")
+}
+
+fn names(files: &[PathBuf], folder: &Path) -> Vec<String> {
+    files.iter().map(|file| file.strip_prefix(folder).unwrap().display().to_string()).collect()
+}
+
+#[test]
+fn includes_are_merged_in_lexical_order_relative_to_their_file() {
+    let folder = folder(&[
+        ("main.yaml", &format!("include: [\"conf.d/*.yaml\", one/?.yml, extra.yaml]\n{MAIN}")),
+        ("conf.d/20.yaml", "pools: { b: { backends: unix:b.sock } }\n"),
+        ("conf.d/10.yaml", "version: 1\nx-note: 1\nlisteners: { a: { bind: '127.0.0.1:2', pool: b } }\n"),
+        ("conf.d/.hidden.yaml", "nonsense"),
+        ("conf.d/readme.md", "nonsense"),
+        ("one/a.yml", "pools:\n"),
+        ("one/ab.yml", "nonsense"),
+        ("extra.yaml", "listeners: { c: { bind: '127.0.0.1:3', pool: p } }\n"),
+    ]);
+    let loaded = load(&[folder.path().join("main.yaml")]).unwrap();
+    let order = ["main.yaml", "conf.d/10.yaml", "conf.d/20.yaml", "one/a.yml", "extra.yaml"];
+    assert_eq!(names(&loaded.files, folder.path()), order);
+    let listeners: Vec<_> = loaded.plan.listeners.iter().map(|listener| &*listener.name).collect();
+    assert_eq!(listeners, ["l", "a", "c"]);
+    let socket = loaded.plan.pools[1].backends[0].address.to_string();
+    assert_eq!(socket, format!("unix:{}", folder.path().join("conf.d/b.sock").display()));
+}
+
+#[test]
+fn folders_and_several_files_are_merged() {
+    let folder = folder(&[
+        ("d/b.yml", "pools: { p: { backends: '10.0.0.1:1' } }\n"),
+        ("d/a.yaml", "listeners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
+        ("d/c.txt", "nonsense"),
+        ("d/sub.yaml/x", "a folder"),
+        ("e.yaml", "listeners: { m: { bind: '127.0.0.1:2', pool: p } }\n"),
+    ]);
+    let paths = [folder.path().join("d"), folder.path().join("e.yaml"), folder.path().join("d/a.yaml")];
+    let loaded = load(&paths).unwrap();
+    assert_eq!(names(&loaded.files, folder.path()), ["d/a.yaml", "d/b.yml", "e.yaml"]);
+    assert_eq!(loaded.plan.listeners.len(), 2);
+}
+
+#[test]
+fn what_two_files_say_is_an_error_with_both_places() {
+    let folder = folder(&[
+        ("a.yaml", &format!("include: b.yaml\nlog: {{}}\n{MAIN}")),
+        ("b.yaml", "log: { level: info }\nlisteners:\n  l: {}\npools:\n  p: {}\n  q: { backends: [] }\n"),
+    ]);
+    assert_eq!(
+        errors(&folder, &["a.yaml"]),
+        "b.yaml:1:1: log: already said at a.yaml:2:1; only `listeners` and `pools` may be in several files\n\
+         b.yaml:3:3: listeners.l: already defined at a.yaml:3:14\n\
+         b.yaml:5:3: pools.p: already defined at a.yaml:4:10"
+    );
+}
+
+#[test]
+fn errors_of_every_file_come_in_one_run_sorted() {
+    let folder = folder(&[
+        ("b.yaml", "include: c/*.yaml\nlisteners:\n  l: { bind: 5, pool: p }\n"),
+        ("a.yaml", "pools: { p: { policy: fast } }\nqueue: 1\n"),
+        ("c/1.yaml", "listeners: [\n"),
+        ("c/2.yaml", "pools:\n  r:\n    backends:\n    - { adress: h:1 }\n"),
+    ]);
+    assert_eq!(
+        errors(&folder, &["b.yaml", "a.yaml"]),
+        "a.yaml:1:23: pools.p.policy: unknown policy `fast`\n\
+         a.yaml:2:1: queue: unknown key (did you mean `pools.NAME.queue`?)\n\
+         b.yaml:3:14: listeners.l.bind: `5` has no address: write `127.0.0.1:5` for this machine alone, `0.0.0.0:5` for \
+         every IPv4 address or `[::]:5` for every IPv6 address\n\
+         c/1.yaml:1:12: not valid YAML: unclosed bracket '['\n\
+         c/2.yaml:4:7: pools.r.backends[0]: `address` is missing, such as `address: 10.0.0.2:8080`\n\
+         c/2.yaml:4:9: pools.r.backends[0].adress: unknown key (did you mean `address`?)"
+    );
+}
+
+#[test]
+fn what_a_broken_file_may_define_is_not_called_missing() {
+    let folder = folder(&[
+        ("a.yaml", "include: b.yaml\nlisteners: { l: { bind: '127.0.0.1:1', pool: in-b } }\n"),
+        ("b.yaml", "pools: { in-b: ]\n"),
+    ]);
+    let errors = errors(&folder, &["a.yaml"]);
+    assert!(errors.starts_with("b.yaml:1:8: not valid YAML") && errors.lines().count() == 1, "{errors}");
+}
+
+#[test]
+fn includes_that_go_wrong() {
+    let folder = folder(&[
+        (
+            "a.yaml",
+            &format!("include: [missing.yaml, \"*.nothing\", a.yaml, sub, nested.yaml, 5, \"${{UNSET}}\"]\n{MAIN}"),
+        ),
+        ("nested.yaml", "include: other.yaml\n"),
+        ("sub/x.yaml", ""),
+    ]);
+    assert_eq!(
+        errors(&folder, &["a.yaml"]),
+        "a.yaml:1:11: include[0]: missing.yaml: cannot be read: No such file or directory (os error 2)\n\
+         a.yaml:1:38: include[2]: `a.yaml` is already part of the configuration\n\
+         a.yaml:1:46: include[3]: sub: is a folder, not a file\n\
+         a.yaml:1:64: include[5]: expected a path, found the number 5; put it in quotes\n\
+         a.yaml:1:67: include[6]: the environment variable `UNSET` is not set (`${UNSET:-default}` gives it a default)\n\
+         nested.yaml:1:1: include: an included file may not include others"
+    );
+}
+
+#[test]
+fn a_pattern_may_match_its_own_file() {
+    let folder =
+        folder(&[("a.yaml", &format!("include: \"*.yaml\"\n{MAIN}")), ("b.yaml", "pools: { q: { backends: h:1 } }\n")]);
+    let loaded = load(&[folder.path().join("a.yaml")]).unwrap();
+    assert_eq!(names(&loaded.files, folder.path()), ["a.yaml", "b.yaml"]);
+    assert_eq!(loaded.warnings.len(), 1, "the pool q is not used: {:?}", loaded.warnings);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = folder(&[("empty.yaml", ""), ("dir/note.txt", "")]);
+    std::fs::write(folder.path().join("latin1.yaml"), b"a: 1\nb: \"gr\xfc\"\n").unwrap();
+    assert_eq!(
+        errors(&folder, &["none.yaml"]),
+        "none.yaml:1:1: cannot be read: No such file or directory (os error 2)"
+    );
+    assert_eq!(errors(&folder, &["dir"]), "dir:1:1: the folder holds no *.yaml or *.yml file");
+    assert_eq!(errors(&folder, &["latin1.yaml"]), "latin1.yaml:2:7: not UTF-8 text");
+    let empty = "empty.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`";
+    assert_eq!(errors(&folder, &["empty.yaml"]), empty);
+}
+
+#[test]
+fn a_file_too_long_to_be_a_configuration_is_not_read_to_its_end() {
+    let folder = folder(&[]);
+    let path = folder.path().join("long.yaml");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(errors(&folder, &["long.yaml"]), "long.yaml:1:1: longer than 64 MiB, which no configuration is");
+}
+
+#[test]
+fn file_names_cannot_forge_lines() {
+    let folder = folder(&[("a\nb.yaml", "x: 1")]);
+    let errors = errors(&folder, &["a\nb.yaml"]);
+    assert!(errors.lines().all(|line| line.starts_with("a\\nb.yaml:1:1: ")), "{errors}");
+}
+
+#[test]
+fn memory_has_no_includes() {
+    let errors = super::config::parse("m.yaml", &format!("include: a.yaml\n{MAIN}"), &super::CATALOGUE, &super::env);
+    let errors = errors.map(drop).unwrap_err().to_string();
+    assert_eq!(errors, "m.yaml:1:1: include: a configuration in memory may not include files");
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let folder = folder(&[(
+        "a.yaml",
+        "admin: { listen: 0.0.0.0:1 }\nlisteners: { l: { bind: '127.0.0.1:2', pool: p } }\npools: { p: { backends: [] }, q: { backends: h:1 } }\n",
+    )]);
+    let loaded = load(&[folder.path().join("a.yaml")]).unwrap();
+    let warnings: Vec<_> =
+        loaded.warnings.iter().map(|w| format!("{}:{}: {}: {}", w.line, w.column, w.path, w.message)).collect();
+    assert_eq!(
+        warnings,
+        [
+            "1:1: admin: nobody may change anything here without a token: name its file in `admin.token_file`",
+            "3:15: pools.p.backends: the pool has no backends",
+            "3:31: pools.q: no listener uses this pool",
+        ]
+    );
+}

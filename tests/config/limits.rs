@@ -1,0 +1,71 @@
+//! Bombs are refused at once, long honest files are not.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use super::{CATALOGUE, config, env, plan};
+
+fn error(text: &str) -> String {
+    let started = Instant::now();
+    let errors = config::parse("t.yaml", text, &CATALOGUE, &env).map(drop).unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    errors
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let flow = format!("x-a: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let block = (0..200).fold("x-a:\n".to_owned(), |mut text, i| {
+        let _ = writeln!(text, "{:i$} a:", "");
+        text
+    });
+    for text in [flow, block] {
+        let error = error(&text);
+        assert!(error.contains("nested deeper than 32 levels"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+}
+
+#[test]
+fn aliases_are_bounded() {
+    let many = format!("x-a: &a 1\nx-b: [{}]\n", "*a,".repeat(101));
+    assert!(error(&many).contains("more than 100 "), "{}", error(&many));
+    let mut billion = "x-0: &a0 [1,1,1,1,1,1,1,1,1]\n".to_owned();
+    for i in 1..10 {
+        let alias = format!("*a{},", i - 1).repeat(9);
+        let _ = writeln!(billion, "x-{i}: &a{i} [{alias}]");
+    }
+    let error = error(&billion);
+    assert!(
+        error.contains("more than 20000 values, the limit for a file of ") && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+#[test]
+fn a_short_file_may_not_unfold_to_a_long_one() {
+    let items = "1,".repeat(5_000);
+    let text = format!("x-a: &a [{items}]\nx-b: [*a,*a,*a,*a,*a,*a,*a,*a]\n");
+    let error = error(&text);
+    assert!(error.contains("more than 20000 values"), "{error}");
+}
+
+#[test]
+fn a_long_file_may_be_long() {
+    let mut text = "listeners:\n".to_owned();
+    for i in 0..2_000 {
+        let (a, b) = (i / 250, i % 250 + 1);
+        let _ = write!(text, "  l{i}:\n    bind: 127.1.{a}.{b}:80\n    pool: p{i}\n    timeouts: {{ idle: 5s }}\n");
+    }
+    text.push_str("pools:\n");
+    for i in 0..2_000 {
+        let _ = write!(text, "  p{i}:\n    backends:\n      - 10.0.0.1:{}\n      - h:{}\n", i + 1, i + 1);
+    }
+    assert!(text.lines().count() > 10_000);
+    let started = Instant::now();
+    assert_eq!(plan(&text).listeners.len(), 2_000);
+    // The release build takes a tenth of a second; the bound only catches what grows with the square.
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    let errors = error(&text.replace("pool: p", "pool: q"));
+    assert_eq!(errors.lines().count(), 2_000);
+}

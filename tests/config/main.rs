@@ -1,0 +1,46 @@
+//! Configuration files as users write them: what loads, what is refused, and in which words.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod defaults;
+mod errors;
+mod files;
+mod generated;
+mod limits;
+mod plan;
+mod properties;
+
+use std::path::PathBuf;
+
+use peerway::config::plan::Plan;
+use peerway::config::{self, Catalogue, Loaded, PolicyKind};
+
+const CATALOGUE: Catalogue = Catalogue {
+    policies: &[
+        PolicyKind { name: "round_robin", summary: "each in turn" },
+        PolicyKind { name: "random", summary: "any" },
+        PolicyKind { name: "least_connections", summary: "the one with the fewest sessions" },
+    ],
+};
+
+/// The environment of every test.
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "MAX" => "many",
+        "WORD" => "word",
+        "TEN" => "10",
+        "YES" => "true",
+        "EMPTY" => "",
+        "DOLLAR" => "${TEN}",
+        "LINES" => "a\nb\u{1b}[31m",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn load(paths: &[PathBuf]) -> Result<Loaded, String> {
+    config::load(paths, &CATALOGUE, &env).map_err(|errors| errors.to_string())
+}
+
+fn plan(text: &str) -> Plan {
+    config::parse("conf/t.yaml", text, &CATALOGUE, &env).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
