@@ -64,3 +64,136 @@ async fn reach(ctx: &Context, entry: &Entry, client: &crate::net::Stream) -> Res
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)
 }
+
+#[cfg(test)]
+mod tests {
+    //! Sessions over real sockets with connectors that misbehave as no kernel does on demand.
+
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tower::util::BoxCloneSyncService;
+
+    use super::*;
+    use crate::admission::Gate;
+    use crate::backend::Registry;
+    use crate::balance::CATALOGUE;
+    use crate::config::plan::Overflow;
+    use crate::connect::{ConnectError, Dial};
+    use crate::discover::System;
+    use crate::ledger::AccessLogs;
+    use crate::listener::ListenerLive;
+    use crate::metrics::{Cause, Phase, Side};
+    use crate::net::{Peer, Stream, arm_reset};
+    use crate::pool::{Keeper, Pool};
+    use crate::route::Listening;
+
+    const YAML: &str = "
+        listeners: { front: { bind: 127.0.0.1:0, pool: back } }
+        pools: { back: { backends: [ 127.0.0.1:9 ], connect: { attempts: 1 } } }";
+
+    struct Stage {
+        ctx: Arc<Context>,
+        listener: Arc<ListenerLive>,
+        gate: Gate,
+        socket: TcpListener,
+    }
+
+    async fn stage(connector: Connector) -> Stage {
+        let plan = crate::config::parse("test.yaml", YAML, &CATALOGUE, &|_| None).expect("valid");
+        let pool = Arc::new(Pool::new(plan.pools[0].clone()));
+        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System)).start().await;
+        let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
+        let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone() };
+        let live = Live {
+            listeners: [(listener.name.clone(), listening)].into(),
+            pools: [(pool.name.clone(), pool)].into(),
+            generation: 1,
+            plan,
+        };
+        let ctx = Context {
+            live: Arc::new(ArcSwap::from_pointee(live)),
+            ledger: Arc::new(Ledger::new(1, AccessLogs::default())),
+            connector,
+            bench: Arc::new(Workbench::new(0, 1)),
+        };
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        arm_reset(&socket).expect("an option");
+        Stage { ctx: Arc::new(ctx), listener, gate: Gate::new(100, Overflow::Refuse), socket }
+    }
+
+    impl Stage {
+        /// A client and the task that serves it.
+        async fn client(&self) -> (TcpStream, tokio::task::JoinHandle<()>) {
+            let address = self.socket.local_addr().expect("bound");
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), self.socket.accept());
+            let (stream, peer) = accepted.expect("a client");
+            self.listener.cells.connections.inc();
+            let permit = self.gate.enter().await.expect("room");
+            let listener = self.listener.clone();
+            let accepted = Accepted {
+                stream: Stream::Tcp(stream),
+                peer: Peer::tcp(peer),
+                listener,
+                permit,
+                at: std::time::Instant::now(),
+            };
+            (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted)))
+        }
+
+        fn ends(&self) -> Vec<((Cause, Side, Phase), u64)> {
+            self.listener.census().routes.into_iter().flat_map(|route| route.closed).collect()
+        }
+    }
+
+    fn connector<F>(dial: impl Fn(Dial) -> F + Clone + Send + Sync + 'static) -> Connector
+    where
+        F: Future<Output = Result<Stream, ConnectError>> + Send + 'static,
+    {
+        BoxCloneSyncService::new(tower::service_fn(dial))
+    }
+
+    async fn expect_reset(client: &mut TcpStream) {
+        let read = tokio::time::timeout(Duration::from_secs(5), client.read(&mut [0; 1])).await.expect("in time");
+        assert_eq!(read.expect_err("a cut stream never ends clean").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_session_and_is_counted() {
+        let stage = stage(connector(|_| async { panic!("a defect, injected by this test") })).await;
+        let (mut client, served) = stage.client().await;
+        assert!(served.await.expect_err("it panicked").is_panic());
+        expect_reset(&mut client).await;
+        assert_eq!(stage.ctx.ledger.panics(), 1);
+        assert_eq!(stage.ends(), [((Cause::Internal, Side::Proxy, Phase::Connect), 1)]);
+        assert_eq!(stage.listener.census().active, 0);
+        let pool = stage.ctx.live.load().pools["back"].clone();
+        assert_eq!(pool.snapshot().members[0].backend.active(), 0, "the place at the backend was given back");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_resets_while_a_backend_is_dialled_is_heard() {
+        let stage = stage(connector(|_| std::future::pending())).await;
+        let (mut client, served) = stage.client().await;
+        client.write_all(b"early").await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        arm_reset(&client).expect("an option");
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(1), served).await.expect("heard at once").expect("no panic");
+        assert_eq!(stage.ends(), [((Cause::ClientReset, Side::Client, Phase::Connect), 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_kill_is_heard_in_every_phase() {
+        let stage = stage(connector(|_| std::future::pending())).await;
+        let (mut client, served) = stage.client().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let id = stage.ctx.ledger.list(None, 1, |_| true)[0].id;
+        assert!(stage.ctx.ledger.end(id, Cause::Killed));
+        expect_reset(&mut client).await;
+        served.await.expect("no panic");
+        assert!(!stage.ctx.ledger.end(id, Cause::Killed), "gone");
+        assert_eq!(stage.ends(), [((Cause::Killed, Side::Proxy, Phase::Connect), 1)]);
+    }
+}
