@@ -168,3 +168,67 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::balance::CATALOGUE;
+    use crate::discover::Resolution;
+
+    /// Answers what it was told to, one answer a question.
+    #[derive(Debug, Default)]
+    struct Scripted(Mutex<Vec<io::Result<Vec<SocketAddr>>>>);
+
+    impl Resolver for Scripted {
+        fn lookup<'a>(&'a self, _: &'a str, _: u16) -> Resolution<'a> {
+            let answer = self.0.lock().expect("sound").remove(0);
+            Box::pin(async move { answer })
+        }
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 5432))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_keeps_its_address_while_the_answer_has_it_and_its_last_good_answer_for_ever() {
+        let yaml = "{ listeners: { l: { bind: 127.0.0.1:0, pool: p } },
+                      pools: { p: { backends: 'db.example.com:5432' } } }";
+        let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
+        let pool = Arc::new(Pool::new(plan.pools[0].clone()));
+        let nobody = || Err(io::Error::from(io::ErrorKind::NotFound));
+        let answers = vec![
+            nobody(),
+            Ok(vec![address(2), address(3)]),
+            Ok(vec![address(1), address(2)]),
+            Ok(vec![]),
+            Ok(vec![address(9)]),
+        ];
+        let resolver = Arc::new(Scripted(Mutex::new(answers)));
+        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), resolver);
+        let seen = |pool: &Pool| {
+            let seat = &pool.snapshot().seats[0];
+            (seat.state, seat.targets.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+
+        keeper.start().await;
+        assert_eq!(seen(&pool), (BackendState::Down, vec![]));
+        assert!(!pool.is_usable());
+        tokio::spawn(keeper.run());
+        let expected = [
+            vec!["127.0.0.2:5432", "127.0.0.3:5432"],
+            vec!["127.0.0.2:5432", "127.0.0.1:5432"], // still there, so still first
+            vec!["127.0.0.2:5432", "127.0.0.1:5432"], // an empty answer is no answer
+            vec!["127.0.0.9:5432"],
+        ];
+        for expected in expected {
+            tokio::time::sleep(REFRESH + Duration::from_millis(1)).await;
+            assert_eq!(seen(&pool), (BackendState::Up, expected.iter().map(ToString::to_string).collect()));
+        }
+        assert_eq!(pool.cells.discovery_errors[DiscoverError::Failed as usize].get(), 1);
+        assert_eq!(pool.cells.discovery_errors[DiscoverError::Empty as usize].get(), 1);
+    }
+}

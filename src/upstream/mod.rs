@@ -1,9 +1,9 @@
 //! Reaching a backend: lease, connect, next backend, within attempts and deadline.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 use crate::backend::{Backend, BackendId};
@@ -170,5 +170,104 @@ impl<H: FnMut(Attempt)> Drop for Watch<'_, H> {
     fn drop(&mut self) {
         let (backend, result) = (self.backend.clone(), self.result);
         (self.heard)(Attempt { backend, result, took: self.started.elapsed() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use tower::util::BoxCloneSyncService;
+
+    use super::*;
+    use crate::backend::Registry;
+    use crate::balance::CATALOGUE;
+    use crate::discover::System;
+    use crate::pool::Keeper;
+
+    async fn pool(backends: &str, connect: &str) -> Pool {
+        let yaml = format!(
+            "{{ listeners: {{ l: {{ bind: 127.0.0.1:0, pool: p }} }},
+                pools: {{ p: {{ backends: {backends}, connect: {connect} }} }} }}"
+        );
+        let plan = crate::config::parse("test.yaml", &yaml, &CATALOGUE, &|_| None).expect("valid");
+        let pool = Arc::new(Pool::new(plan.pools[0].clone()));
+        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System)).start().await;
+        Arc::into_inner(pool).expect("only ours")
+    }
+
+    /// Refuses every attempt after `takes`, and writes down when each came and where to.
+    fn refusing(takes: Duration, seen: Arc<Mutex<Vec<(tokio::time::Instant, Target)>>>) -> Connector {
+        BoxCloneSyncService::new(tower::service_fn(move |dial: Dial| {
+            seen.lock().expect("sound").push((tokio::time::Instant::now(), dial.target.clone()));
+            async move {
+                match tokio::time::timeout(dial.timeout, sleep(takes)).await {
+                    Ok(()) => Err(ConnectError { reason: ConnectFailure::Refused, errno: Some(111) }),
+                    Err(_) => Err(ConnectError { reason: ConnectFailure::Timeout, errno: None }),
+                }
+            }
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_attempt_goes_elsewhere_while_there_is_an_elsewhere() {
+        let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3' ]", "{ attempts: 3 }").await;
+        let seen = Arc::default();
+        let mut heard = Vec::new();
+        let result =
+            dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), |attempt| heard.push(attempt.result)).await;
+        assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
+        assert_eq!(heard, [AttemptResult::Failed(ConnectFailure::Refused); 3]);
+        let seen = seen.lock().expect("sound");
+        assert_eq!(seen.iter().map(|(_, target)| target.to_string()).collect::<BTreeSet<_>>().len(), 3);
+        assert_eq!(seen[0].0, seen[2].0, "no pause before a backend that was not tried yet");
+        assert_eq!(pool.cells.retries.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_backend_is_tried_again_only_after_a_pause() {
+        let pool = pool("'127.0.0.1:1'", "{ attempts: 3, backoff: { base: 100ms, max: 1s } }").await;
+        let seen = Arc::default();
+        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), |_| {}).await;
+        assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
+        let seen = seen.lock().expect("sound");
+        let pauses = [seen[1].0 - seen[0].0, seen[2].0 - seen[1].0].map(|pause| pause.as_millis());
+        assert!((50..=101).contains(&pauses[0]) && (100..=201).contains(&pauses[1]), "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_bounds_attempts_and_pauses_together() {
+        let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2' ]", "{ attempts: 9, timeout: 2s, deadline: 5s }").await;
+        let started = tokio::time::Instant::now();
+        let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), |_| {}).await;
+        assert_eq!(result.err(), Some(DialError::Failed(None)));
+        let took = started.elapsed().as_millis();
+        assert!((5000..=5010).contains(&took), "{took} ms");
+        assert_eq!(pool.cells.unavailable[Unavailable::Deadline as usize].get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pool_without_backends_says_which_kind_of_without() {
+        for (backends, reason) in
+            [("[]", Unavailable::Empty), ("{ address: '127.0.0.1:1', disabled: true }", Unavailable::Down)]
+        {
+            let pool = pool(backends, "{ attempts: 1 }").await;
+            let result = dial(&pool, &refusing(Duration::ZERO, Arc::default()), |_| {}).await;
+            assert_eq!(result.err(), Some(DialError::Unavailable(reason)));
+            assert_eq!(pool.cells.unavailable[reason as usize].get(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abandoned_attempt_is_told_and_not_blamed() {
+        let pool = pool("'127.0.0.1:1'", "{ attempts: 1 }").await;
+        let mut heard = Vec::new();
+        let connector = refusing(Duration::from_secs(60), Arc::default());
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), dial(&pool, &connector, |attempt| heard.push(attempt))).await;
+        assert_eq!(heard[0].result, AttemptResult::Abandoned);
+        assert_eq!(heard[0].backend.active(), 0, "its place was given back");
+        assert!(heard[0].backend.cells.failures.iter().all(|count| count.get() == 0));
     }
 }
