@@ -140,3 +140,79 @@ fn show(ip: IpAddr) -> String {
         IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn binds() {
+        let ip = |text: &str, last| Ok(Listen::Ip(text.parse().unwrap(), last));
+        assert_eq!(parse_bind("127.0.0.1:80"), ip("127.0.0.1:80", 80));
+        assert_eq!(parse_bind("[::]:8000-8010"), ip("[::]:8000", 8010));
+        assert_eq!(parse_bind("[::]:80-80"), ip("[::]:80", 80));
+        assert_eq!(parse_bind("[fe80::1%2]:80"), ip("[fe80::1%2]:80", 80));
+        assert_eq!(parse_bind("unix:a-b:1"), Ok(Listen::Unix("a-b:1".to_owned())));
+        for text in [
+            "",
+            ":",
+            "80",
+            "1.2.3.4",
+            "1.2.3.4:",
+            "1.2.3.4:80-",
+            "1.2.3.4:-80",
+            "1.2.3.4:+80",
+            "1.2.3.4:2-1",
+            "h:1",
+            "::1:80",
+            "unix:",
+        ] {
+            assert!(parse_bind(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn targets() {
+        assert_eq!(parse_target("10.0.0.1:80"), Ok(Target::Ip("10.0.0.1:80".parse().unwrap())));
+        assert_eq!(parse_target("my_host.example.:80"), Ok(Target::Host("my_host.example.".into(), 80)));
+        assert_eq!(parse_target("unix:x"), Ok(Target::Unix("x".to_owned())));
+        for text in [
+            "",
+            "h",
+            "h:",
+            "h:0",
+            "h:65536",
+            "h:+1",
+            ":80",
+            "a b:80",
+            "10.0.0:80",
+            "10.0.0.256:80",
+            "h/x:80",
+            "é:80",
+            "-h:1",
+            "h-:1",
+            ".:1",
+            "a..b:1",
+        ] {
+            assert!(parse_target(text).is_err(), "{text}");
+        }
+        assert!(parse_target(&format!("{}:1", "a".repeat(64))).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[a-z0-9.:%/*\\[\\]-]{0,24}|\\PC*") {
+            let _ = (parse_bind(&text), parse_endpoint(&text), parse_ip(&text), parse_target(&text));
+        }
+
+        #[test]
+        fn addresses_survive_the_round_trip(ip in any::<IpAddr>(), port in 1..=u16::MAX) {
+            let address = SocketAddr::new(ip, port);
+            prop_assert_eq!(parse_target(&address.to_string()), Ok(Target::Ip(address)));
+        }
+    }
+}

@@ -157,3 +157,38 @@ fn one_line(text: &str) -> String {
     }
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_once_each_on_one_line() {
+        let mut report = Report::default();
+        let b = report.open(Path::new("b.yaml"));
+        let a = report.open(Path::new("a\n.yaml"));
+        report.error(Place { line: 10, ..b }, "x", "late");
+        report.error(Place { line: 9, column: 7, ..b }, "x.y", "early");
+        report.error(Place { line: 9, column: 7, ..b }, "another.path", "early");
+        report.error(a, "", "a\u{1b}[31m\nb");
+        let errors = report.finish().unwrap_err();
+        assert_eq!(errors.to_string(), "a\\n.yaml:1:1: a\\u{1b}[31m\\nb\nb.yaml:9:7: x.y: early\nb.yaml:10:1: x: late");
+        let json = serde_json::to_value(&errors).unwrap();
+        assert_eq!(
+            json[1],
+            serde_json::json!({"file": "b.yaml", "line": 9, "column": 7, "path": "x.y", "message": "early"})
+        );
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_names_them() {
+        let mut report = Report::default();
+        let here = report.open(Path::new("main.yaml"));
+        let there = report.open(Path::new("/etc/peerway/conf.d/a.yaml"));
+        assert_eq!(report.resolve(here, "token"), Path::new("token"));
+        assert_eq!(report.resolve(there, "../token"), Path::new("/etc/peerway/conf.d/../token"));
+        assert_eq!(report.resolve(there, "/run/x"), Path::new("/run/x"));
+    }
+}

@@ -87,3 +87,64 @@ fn is_name(name: &str) -> bool {
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "A" => Some("${B}$$".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    fn text(text: &str) -> Result<String, String> {
+        expand_text(text, &env).map(|expansion| expansion.text)
+    }
+
+    #[test]
+    fn what_is_expanded_and_what_is_not() {
+        for (from, to) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("$", "$"),
+            ("a$b", "a$b"),
+            ("$$", "$"),
+            ("$$$$", "$$"),
+            ("$${A}", "${A}"),
+            ("${A}", "${B}$$"),
+            ("<${A}>${A}", "<${B}$$>${B}$$"),
+            ("${EMPTY}", ""),
+            ("${EMPTY:-x}", "x"),
+            ("${UNSET:-}", ""),
+            ("${UNSET:-a:-b$c}", "a:-b$c"),
+            ("${_9:-x}", "x"),
+        ] {
+            assert_eq!(text(from).as_deref(), Ok(to), "{from}");
+        }
+        for from in ["${", "${A", "${}", "${ A}", "${A-x}", "${9}", "${UNSET}", "${UNSET:-${A}}", "${UNSET:=x}"] {
+            assert!(text(from).is_err(), "{from}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_ends_and_keeps_what_has_no_dollar(from in "[a-z${}:-]{0,40}") {
+            let expanded = text(&from);
+            if !from.contains('$') {
+                prop_assert_eq!(expanded, Ok(from));
+            }
+        }
+
+        #[test]
+        fn doubled_dollars_give_back_any_text(original in any::<String>()) {
+            prop_assert_eq!(text(&original.replace('$', "$$")), Ok(original));
+        }
+    }
+}

@@ -62,3 +62,24 @@ pub(super) fn quote(name: &str) -> String {
 fn did_you_mean(name: &str) -> String {
     format!(" (did you mean `{name}`?)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_near_names_are_hinted_at() {
+        let known = || ["round_robin", "random", "least_connections"].into_iter();
+        assert_eq!(hint("randm", known()), " (did you mean `random`?)");
+        assert_eq!(hint("round-robin", known()), " (did you mean `round_robin`?)");
+        assert_eq!(hint("leastconn", known()), "");
+        assert_eq!(hint("", known()), "");
+        assert_eq!(hint("zz", ["a", "zq"].into_iter()), " (did you mean `zq`?)");
+    }
+
+    #[test]
+    fn lists_read_like_sentences() {
+        assert_eq!(listing(["a"].into_iter(), "or"), "`a`");
+        assert_eq!(listing(["a", "b", "c"].into_iter(), "or"), "`a`, `b` or `c`");
+    }
+}

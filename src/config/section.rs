@@ -129,6 +129,9 @@ pub(super) fn default(key: &Key) -> Option<Node> {
 }
 
 fn scalar(text: &str) -> Value {
+    if let Some(quoted) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        return Value::Text(quoted.to_owned());
+    }
     if let Ok(number) = text.parse() {
         return Value::Int(number);
     }

@@ -340,3 +340,69 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Raw::Map(pairs))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn parsed(text: &str) -> (Option<Node>, Vec<String>) {
+        let mut report = Report::default();
+        let start = report.open(std::path::Path::new("t"));
+        let node = parse(text, start, &mut report);
+        (node, report.finish().err().into_iter().flatten().map(|error| error.to_string()).collect())
+    }
+
+    /// `path=line:column` of every node, in order.
+    fn places(node: &Node, path: &str, out: &mut Vec<String>) {
+        out.push(format!("{path}={}:{}", node.at.line, node.at.column));
+        match &node.value {
+            Value::List(items) => {
+                items.iter().enumerate().for_each(|(i, item)| places(item, &format!("{path}[{i}]"), out))
+            }
+            Value::Map(entries) => entries.iter().for_each(|entry| {
+                out.push(format!("{path}.{}@{}:{}", entry.key, entry.key_at.line, entry.key_at.column));
+                places(&entry.node, &format!("{path}.{}", entry.key), out);
+            }),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_place() {
+        let (node, errors) = parsed("a:\n  - 1\n  - {b: x, \"é\":  [y]}\n# note\nc: |\n  text\n");
+        let mut found = Vec::new();
+        places(&node.unwrap(), "", &mut found);
+        assert_eq!(errors, Vec::<String>::new());
+        let expected = "=1:1 .a@1:1 .a=2:3 .a[0]=2:5 .a[1]=3:5 .a[1].b@3:6 .a[1].b=3:9 .a[1].é@3:12 .a[1].é=3:18 .a[1].é[0]=3:19 \
+                        .c@5:1 .c=6:3";
+        assert_eq!(found.join(" "), expected);
+    }
+
+    #[test]
+    fn scalars_keep_what_was_meant() {
+        let value = |text: &str| match parsed(&format!("k: {text}")).0.unwrap().value {
+            Value::Map(mut entries) => entries.remove(0).node.value,
+            other => other,
+        };
+        let text = |text: &str| Value::Text(text.to_owned());
+        for word in ["off", "on", "yes", "no", "0660", "1_000", "1.2.3.4:80", "1:30", "5s"] {
+            assert_eq!(value(word), text(word), "{word}");
+        }
+        assert_eq!(value("'5'"), text("5"));
+        assert_eq!((value("5"), value("-5"), value("0x10")), (Value::Int(5), Value::Int(-5), Value::Int(16)));
+        assert_eq!(
+            (value("true"), value("null"), value("~"), value("")),
+            (Value::Bool(true), Value::Null, Value::Null, Value::Null)
+        );
+        assert_eq!(value("1.5"), Value::Float(1.5));
+    }
+
+    #[test]
+    fn a_duplicate_key_is_reported_and_the_first_one_stays() {
+        let (node, errors) = parsed("a: 1\nb: 2\na: 3\na: 4\n");
+        assert_eq!(errors, ["t:3:1: a: duplicate key, first at line 1", "t:4:1: a: duplicate key, first at line 1"]);
+        assert_eq!(node.unwrap().entries().unwrap()[0].node.value, Value::Int(1));
+    }
+}

@@ -77,8 +77,10 @@ pub(super) fn format_size(bytes: u64) -> String {
 
 /// `50/s`: times a second.
 pub(super) fn parse_rate(text: &str) -> Result<u64, String> {
-    let number = text.strip_suffix("/s").and_then(|number| number.parse().ok());
-    number.ok_or_else(|| format!("`{text}` is not a rate: a whole number a second, as in `50/s`"))
+    match split_number(text) {
+        Some((number, "", "/s")) => Ok(number),
+        _ => Err(format!("`{text}` is not a rate: a whole number a second, as in `50/s`")),
+    }
 }
 
 /// `10MiB/s`: bytes a second.
@@ -105,4 +107,76 @@ fn split_number(text: &str) -> Option<(u64, &str, &str)> {
     let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (unit, after) = rest.split_at(letters);
     Some((number.parse().ok()?, unit, after))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, nanos) in [
+            ("0s", 0),
+            ("250ms", 250_000_000),
+            ("5us", 5_000),
+            ("1m30s", 90_000_000_000),
+            ("90s", 90_000_000_000),
+            ("1d2h3m4s5ms6us", 93_784_005_006_000),
+            ("007s", 7_000_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        }
+        for text in
+            ["", "s", "5", "5 s", "5sec", "1.5s", "-5s", "+5s", "1s1m", "1s1s", "5S", "1m 30s", "٥s", "1e3s", "5ns"]
+        {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert!(parse_duration("3650d").is_ok());
+        for text in ["3651d", "3650d1us", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_rates_and_shares() {
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("0B"), Ok(0));
+        assert_eq!(parse_size("16777215TiB"), Ok(16_777_215 << 40));
+        for text in ["64", "64KB", "64K", "64kib", "1.5MiB", "KiB", "16777216TiB", "1KiB1B", "-1B", ""] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_rate("50/s"), Ok(50));
+        assert_eq!(parse_byte_rate("10MiB/s"), Ok(10 << 20));
+        for text in ["50", "50/m", "/s", "-1/s", "+1/s", "1.5/s", "50/s/s"] {
+            assert!(parse_rate(text).is_err() && parse_byte_rate(text).is_err(), "{text}");
+        }
+        assert_eq!((parse_share("0%"), parse_share("100%"), parse_share("0.5%")), (Ok(0.0), Ok(1.0), Ok(0.005)));
+        for text in ["20", "101%", "-1%", "%", "1e1%", "nan%", "inf%", "20 %", "100.1%"] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_survives_the_round_trip(micros in 0..LONGEST.as_micros() as u64) {
+            let duration = Duration::from_micros(micros);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn a_size_survives_the_round_trip(bytes in any::<u64>()) {
+            prop_assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>(), digits in "[0-9]{0,30}[a-zA-Z%/.]{0,4}") {
+            for text in [text, digits] {
+                let _ = (parse_duration(&text), parse_size(&text), parse_rate(&text), parse_byte_rate(&text), parse_share(&text));
+            }
+        }
+    }
 }

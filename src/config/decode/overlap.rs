@@ -65,3 +65,43 @@ fn unspecified(ip: IpAddr) -> IpAddr {
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Whether the second of two addresses is refused.
+    fn overlap(first: &str, second: &str) -> bool {
+        let address = |text: &str| match text.strip_prefix("unix:") {
+            Some(path) => BindAddress::Unix(path.into(), None),
+            None => BindAddress::Ip(text.parse().unwrap()),
+        };
+        let (mut bound, mut report) = (Bound::default(), Report::default());
+        assert!(bound.claim(&address(first), Place::default(), "a", &mut report));
+        !bound.claim(&address(second), Place::default(), "b", &mut report)
+    }
+
+    #[test]
+    fn what_overlaps_and_what_does_not() {
+        for (a, b) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("unix:/a", "unix:/a"),
+        ] {
+            assert!(overlap(a, b) && overlap(b, a), "{a} {b}");
+        }
+        for (a, b) in [
+            ("0.0.0.0:80", "[::]:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("127.0.0.1:80", "127.0.0.1:81"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("unix:/a", "unix:/b"),
+        ] {
+            assert!(!overlap(a, b) && !overlap(b, a), "{a} {b}");
+        }
+    }
+}

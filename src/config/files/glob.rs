@@ -60,3 +60,50 @@ fn matches_name(pattern: &[char], name: &[char]) -> bool {
     }
     pattern[p..].iter().all(|c| *c == '*')
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_match(pattern: &str, name: &str) -> bool {
+        matches_name(&pattern.chars().collect::<Vec<_>>(), &name.chars().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn wildcards() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", "a"),
+            ("a*c", "abc"),
+            ("a*c", "ac"),
+            ("a*b*c", "aXbbXc"),
+            ("?", "é"),
+            ("**", "x"),
+            ("*.yaml", ".yaml"),
+        ] {
+            assert!(is_match(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("", "a"), ("?", ""), ("?", "ab"), ("a*c", "abd"), ("*.yaml", "a.yml"), ("a", "A")] {
+            assert!(!is_match(pattern, name), "{pattern} {name}");
+        }
+        assert!(!is_match(&"*a".repeat(50), &"a".repeat(10_000).replace("aa", "ab")[..9_999].replace('a', "b")));
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_the_plain_definition(pattern in "[ab*?]{0,8}", name in "[ab]{0,8}") {
+            fn plain(pattern: &[u8], name: &[u8]) -> bool {
+                match (pattern, name) {
+                    ([], []) => true,
+                    ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| plain(rest, &name[skip..])),
+                    ([b'?', rest @ ..], [_, tail @ ..]) => plain(rest, tail),
+                    ([a, rest @ ..], [b, tail @ ..]) => a == b && plain(rest, tail),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(is_match(&pattern, &name), plain(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
+}

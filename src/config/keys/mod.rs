@@ -6,6 +6,8 @@ mod listener;
 mod pool;
 mod process;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
