@@ -204,11 +204,10 @@ impl Flow {
                 return Ok(Got::Nothing);
             };
             match repeat(|| splice(fd, None, &empty.write, None, TURN, flags)) {
-                Ok(0) => Ok(Got::End),
-                Ok(n) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
-                // Splice stops at urgent data for good, and says EAGAIN. Only recv knows whether
-                // there is really nothing.
-                Err(Errno::AGAIN | Errno::INVAL) => {
+                Ok(n @ 1..) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
+                // Splice stops at urgent data for good: it says EAGAIN, or 0 once a FIN is behind it.
+                // Only recv knows whether there is really nothing, and whether this is the end.
+                Ok(0) | Err(Errno::AGAIN | Errno::INVAL) => {
                     let (n, _) = repeat(|| recv(fd, &mut **bench.scratch(), RecvFlags::empty()))?;
                     Ok(if n == 0 { Got::End } else { Got::Scratch(n) })
                 }
