@@ -24,7 +24,9 @@ pub mod config;
 pub mod discover;
 pub mod drain;
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod metrics;
 pub mod net;
+pub mod sink;

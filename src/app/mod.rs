@@ -2,6 +2,7 @@
 
 mod drain;
 mod limits;
+pub mod logging;
 mod signals;
 mod start;
 mod worker;

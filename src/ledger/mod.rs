@@ -1,6 +1,7 @@
 //! The ledger: one record a session, from accept to its one end; the live listing; the access log.
 
 mod access;
+mod line;
 mod outcome;
 mod record;
 mod rounds;
@@ -20,7 +21,7 @@ use crate::net::{Peer, Target};
 use crate::pool::Pool;
 use crate::upstream::Attempt;
 
-pub use access::{AccessLogs, Kind};
+pub use access::{AccessLogs, Kind, OpenError, Sinks};
 pub use outcome::{Failure, Outcome};
 pub use record::{Progress, Record, SessionId};
 pub use rounds::rounds;

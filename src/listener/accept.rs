@@ -147,7 +147,7 @@ impl Acceptor {
 }
 
 /// Tells a shortage of ours from a client that left.
-fn classify(error: &io::Error) -> AcceptError {
+pub(crate) fn classify(error: &io::Error) -> AcceptError {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE) => AcceptError::Descriptors,

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::config::plan::{AccessLog, Listener, RelayMode};
+use crate::config::plan::{Listener, RelayMode};
 use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
 
+pub(crate) use accept::classify;
 pub use accept::{Accepted, Acceptor};
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.
@@ -54,9 +55,9 @@ impl ListenerLive {
         self.settings.load().relay
     }
 
-    /// What is written about its sessions.
-    pub fn access(&self) -> AccessLog {
-        self.settings.load().access.clone()
+    /// Its settings now; for a short look, as a guard that is not to be kept.
+    pub fn settings(&self) -> arc_swap::Guard<Arc<Listener>> {
+        self.settings.load()
     }
 
     /// The addresses as configured.

@@ -215,3 +215,15 @@ labels! {
         Unknown = "unknown",
     }
 }
+
+labels! {
+    /// How an attempt to reload the configuration ended.
+    ReloadResult {
+        /// In force.
+        Ok = "ok",
+        /// Not valid, or not possible without a restart; the one before stays.
+        Rejected = "rejected",
+        /// In force for a while, then taken back.
+        RolledBack = "rolled_back",
+    }
+}

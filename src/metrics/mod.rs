@@ -1,9 +1,15 @@
-//! Every metric: its name, help text, labels, and the cells it is counted in.
+//! Every metric: its name, help text, labels, the cells it is counted in, and the page that shows it.
 
 pub mod cells;
+pub mod families;
 pub mod labels;
+mod page;
+mod reloads;
 
 pub use cells::{Closed, Counter, DURATION_BOUNDS, Histogram, LATENCY_BOUNDS, Lane, Lanes, RouteCells, Seconds};
 pub use labels::{
-    AcceptError, BackendState, Cause, ConnectFailure, Direction, Engine, Phase, Refused, Side, Unavailable,
+    AcceptError, BackendState, Cause, ConnectFailure, Direction, Engine, Phase, Refused, ReloadResult, Side,
+    Unavailable,
 };
+pub use page::{Format, Labels, Page, Samples};
+pub use reloads::Reloads;

@@ -1,0 +1,226 @@
+//! The API's answers. Fields are only ever added.
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::State;
+use super::answer::{self, Answer, Refusal};
+use super::query::{Query, decode};
+use crate::drain::Stage;
+use crate::ledger::{Record, SessionId};
+use crate::metrics::{Cause, Direction};
+use crate::pool::{Pool, SeatFacts};
+use crate::route::Listening;
+use crate::sink::rfc3339;
+
+/// Connections in one answer, unless it is said.
+const LIMIT: usize = 100;
+/// Connections in one answer at most; `next` leads on.
+const MOST: usize = 1000;
+
+#[derive(Serialize)]
+struct Pools {
+    pools: Vec<PoolView>,
+}
+
+#[derive(Serialize)]
+struct PoolView {
+    name: String,
+    policy: &'static str,
+    table_digest: Option<String>,
+    fail_open: bool,
+    queue_length: u64,
+    backends: Vec<BackendView>,
+}
+
+#[derive(Serialize)]
+struct BackendView {
+    name: String,
+    address: String,
+    state: &'static str,
+    weight: u32,
+    tier: u32,
+    zone: Option<String>,
+    active: u32,
+    connections_total: u64,
+    since: String,
+    reason: Option<String>,
+    last_probe: Option<()>,
+    #[serde(rename = "override")]
+    overridden: Option<()>,
+}
+
+/// `GET /api/v1/pools`
+pub(super) fn pools(state: &State) -> Answer {
+    let live = state.live.load();
+    answer::as_json(&Pools { pools: live.pools.values().map(|pool| view_pool(pool)).collect() })
+}
+
+fn view_pool(pool: &Pool) -> PoolView {
+    let snapshot = pool.snapshot();
+    let seats = snapshot.members.iter().zip(&snapshot.seats);
+    PoolView {
+        name: pool.name.to_string(),
+        policy: pool.settings().policy.name,
+        table_digest: None,
+        fail_open: false,
+        queue_length: 0,
+        backends: seats.map(|(member, seat)| view_backend(member, seat)).collect(),
+    }
+}
+
+fn view_backend(member: &crate::balance::Member, seat: &SeatFacts) -> BackendView {
+    BackendView {
+        name: member.backend.name.to_string(),
+        address: seat.address.clone(),
+        state: seat.state.as_str(),
+        weight: member.weight,
+        tier: 0,
+        zone: None,
+        active: member.backend.active(),
+        connections_total: member.backend.cells.connections.get(),
+        since: rfc3339(seat.since),
+        reason: Some(&seat.reason).filter(|reason| !reason.is_empty()).cloned(),
+        last_probe: None,
+        overridden: None,
+    }
+}
+
+#[derive(Serialize)]
+struct Listeners {
+    listeners: Vec<ListenerView>,
+}
+
+#[derive(Serialize)]
+struct ListenerView {
+    name: String,
+    configured: Vec<String>,
+    bound: Vec<String>,
+    active: u64,
+    state: &'static str,
+}
+
+/// `GET /api/v1/listeners`
+pub(super) fn listeners(state: &State) -> Answer {
+    let live = state.live.load();
+    let draining = state.life.stage() >= Stage::Draining;
+    let view = |listening: &Listening| ListenerView {
+        name: listening.live.name.to_string(),
+        configured: listening.live.configured(),
+        bound: listening.bound.clone(),
+        active: listening.live.census().active,
+        state: if draining { "draining" } else { "open" },
+    };
+    answer::as_json(&Listeners { listeners: live.listeners.values().map(view).collect() })
+}
+
+#[derive(Serialize)]
+struct Connections {
+    connections: Vec<ConnectionView>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ConnectionView {
+    id: String,
+    listener: String,
+    pool: Option<String>,
+    backend: Option<String>,
+    peer: String,
+    client: String,
+    phase: &'static str,
+    age_seconds: f64,
+    idle_seconds: f64,
+    bytes: Bytes,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    up: u64,
+    down: u64,
+}
+
+/// What `GET /api/v1/connections` can be asked for.
+pub(super) const CONNECTION_FILTERS: &[&str] = &["limit", "after", "listener", "pool", "backend"];
+
+/// `GET /api/v1/connections`
+pub(super) fn connections(state: &State, query: &Query) -> Result<Answer, Refusal> {
+    let limit = limit(query).map_err(Refusal::bad)?;
+    let after = query.get("after").map(session_id).transpose().map_err(Refusal::bad)?;
+    // One more than asked for tells whether there are more.
+    let mut found = state.ledger.list(after, limit + 1, |record| wanted(record, query));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|record| record.id.to_string());
+    let connections = found.iter().map(|record| view_connection(record)).collect();
+    Ok(answer::as_json(&Connections { connections, next }))
+}
+
+/// `DELETE /api/v1/connections/{id}`
+pub(super) fn kill(state: &State, raw: &str) -> Result<Answer, Refusal> {
+    let id = decode(raw).and_then(|id| session_id(&id)).map_err(Refusal::bad)?;
+    match state.ledger.end(id, Cause::Killed) {
+        true => Ok(answer::empty(StatusCode::NO_CONTENT)),
+        false => Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no connection {id}, or no longer"))),
+    }
+}
+
+fn limit(query: &Query) -> Result<usize, String> {
+    match query.get("limit").map(str::parse::<usize>) {
+        None => Ok(LIMIT),
+        Some(Ok(limit @ 1..)) => Ok(limit.min(MOST)),
+        Some(_) => Err(format!("limit must be a number from 1 to {MOST}")),
+    }
+}
+
+/// Ids are at most 16 hex digits; no sign, no space.
+fn session_id(text: &str) -> Result<SessionId, String> {
+    let looks_right = (1..=16).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit());
+    let parsed = text.parse().ok().filter(|_| looks_right);
+    parsed.ok_or_else(|| "a connection's id is 16 hex digits, as in the access log".into())
+}
+
+fn wanted(record: &Record, query: &Query) -> bool {
+    let fits = |filter: &str, name: Option<&str>| query.get(filter).is_none_or(|wanted| name == Some(wanted));
+    let known = record.progress();
+    fits("listener", Some(&record.listener.name))
+        && fits("pool", known.pool.as_ref().map(|pool| &*pool.name))
+        && fits("backend", known.backend.as_ref().map(|backend| &*backend.name))
+}
+
+fn view_connection(record: &Record) -> ConnectionView {
+    let phase = record.phase().as_str();
+    let known = record.progress();
+    ConnectionView {
+        id: record.id.to_string(),
+        listener: record.listener.name.to_string(),
+        pool: known.pool.as_ref().map(|pool| pool.name.to_string()),
+        backend: known.backend.as_ref().map(|backend| backend.name.to_string()),
+        peer: record.peer.to_string(),
+        client: record.client().to_string(),
+        phase,
+        age_seconds: record.started.elapsed().as_secs_f64(),
+        idle_seconds: record.idle_for().as_secs_f64(),
+        bytes: Bytes { up: record.tally.bytes(Direction::Up), down: record.tally.bytes(Direction::Down) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hex_and_nothing_else() {
+        assert_eq!(session_id("00000000000000ff"), Ok(SessionId(255)));
+        for bad in ["", "+ff", "-1", " 1", "0x1", "g", "00000000000000001", "../1", "1\n"] {
+            assert!(session_id(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_clamped_at_the_top_and_refused_at_the_bottom() {
+        let of = |raw| limit(&Query::parse(Some(raw), &["limit"]).unwrap_or_else(|error| panic!("{error}")));
+        assert_eq!((of(""), of("limit=7"), of("limit=99999")), (Ok(100), Ok(7), Ok(1000)));
+        assert!(of("limit=0").is_err() && of("limit=x").is_err() && of("limit=").is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! The admin endpoint: metrics, health, and the API, for people and tools of the same machine.
+//!
+//! It runs on the control thread and reads what sessions write; nothing here can stall a relay. A
+//! second flavour with metrics and health only may listen where a scraper reaches it.
+
+mod answer;
+mod api;
+mod bounded;
+mod guard;
+mod health;
+mod process;
+mod query;
+mod router;
+mod scrape;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+
+use crate::admission::Gate;
+use crate::drain::Lifecycle;
+use crate::ledger::Ledger;
+use crate::metrics::Reloads;
+use crate::relay::Workbench;
+use crate::route::Live;
+
+pub use scrape::{Process, scrape};
+pub use server::{Endpoint, EndpointError};
+
+/// What the endpoints show and act on.
+#[derive(Debug)]
+pub struct State {
+    /// The configuration in force.
+    pub live: Arc<ArcSwap<Live>>,
+    /// All sessions.
+    pub ledger: Arc<Ledger>,
+    /// The process's limit.
+    pub gate: Arc<Gate>,
+    /// The stage of the process's life.
+    pub life: Arc<Lifecycle>,
+    /// The workers' tools, in the workers' order.
+    pub benches: Vec<Arc<Workbench>>,
+    /// The workers' runtimes, in the same order.
+    pub runtimes: Vec<tokio::runtime::Handle>,
+    /// Configurations that were loaded.
+    pub reloads: Arc<Reloads>,
+    /// Lines that the program's own log has lost.
+    pub log_dropped: Arc<AtomicU64>,
+}

@@ -1,0 +1,266 @@
+//! `/metrics`: one look at everything that is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::State;
+pub use super::process::Process;
+use crate::backend::Backend;
+use crate::config::plan::BackendAddress;
+use crate::discover::DiscoverError;
+use crate::listener::{Census, ListenerLive};
+use crate::metrics::families as f;
+use crate::metrics::{
+    AcceptError, BackendState, ConnectFailure, Direction, Engine, Format, Labels, Page, ReloadResult, Unavailable,
+};
+use crate::pool::Pool;
+use crate::route::Live;
+
+/// A page of all metrics, finished.
+pub fn scrape(state: &State, process: &Process, format: Format) -> String {
+    let page = write(state, process, format);
+    page.finish()
+}
+
+fn write(state: &State, process: &Process, format: Format) -> Page {
+    /// A backend's samples, and a pool's or listener's, are about this long: the page is allocated once.
+    const BYTES_EACH: usize = 3 * 1024;
+    let live = state.live.load();
+    let (listeners, pools) = (listeners(&live), pools(&live));
+    let parts = pools.iter().map(|pool| 1 + pool.backends.len()).sum::<usize>() + listeners.len() + 4;
+    let mut page = Page::new(format, parts * BYTES_EACH);
+    of_process(&mut page, state, &live);
+    of_workers(&mut page, state);
+    of_listeners(&mut page, &listeners);
+    of_sessions(&mut page, &listeners);
+    of_engines(&mut page, state);
+    of_pools(&mut page, &pools);
+    of_backends(&mut page, &pools);
+    if live.plan.metrics.as_ref().is_some_and(|metrics| metrics.backend_histograms) {
+        histograms_of_backends(&mut page, &pools);
+    }
+    of_discovery(&mut page, &pools);
+    process.write(&mut page);
+    page
+}
+
+/// A listener and one reading of it, from which all of its samples come: so they always add up.
+struct OfListener<'a> {
+    live: &'a ListenerLive,
+    labels: Labels,
+    census: Census,
+}
+
+fn listeners(live: &Live) -> Vec<OfListener<'_>> {
+    let one = |(name, listening): (&Arc<str>, &'_ crate::route::Listening)| {
+        // So that a route's counters are there, as zeroes, before its first session.
+        listening.live.route_cells(&listening.pool.name);
+        (Labels::new(&[("listener", name)]), listening.live.census())
+    };
+    let read = live.listeners.iter().map(|entry| (entry.1, one(entry)));
+    read.map(|(listening, (labels, census))| OfListener { live: &listening.live, labels, census }).collect()
+}
+
+struct OfPool {
+    pool: Arc<Pool>,
+    labels: Labels,
+    backends: Vec<OfBackend>,
+}
+
+struct OfBackend {
+    backend: Arc<Backend>,
+    labels: Labels,
+    weight: u32,
+    state: BackendState,
+}
+
+fn pools(live: &Live) -> Vec<OfPool> {
+    let one = |pool: &Arc<Pool>| {
+        let snapshot = pool.snapshot();
+        let backends = snapshot.members.iter().zip(&snapshot.seats).map(|(member, seat)| OfBackend {
+            backend: member.backend.clone(),
+            labels: Labels::new(&[("pool", &pool.name), ("backend", &member.backend.name)]),
+            weight: member.weight,
+            state: seat.state,
+        });
+        OfPool { pool: pool.clone(), labels: Labels::new(&[("pool", &pool.name)]), backends: backends.collect() }
+    };
+    live.pools.values().map(one).collect()
+}
+
+fn of_process(page: &mut Page, state: &State, live: &Live) {
+    let none = Labels::default();
+    page.family(f::BUILD_INFO).sample(&none, &[env!("CARGO_PKG_VERSION")], 1);
+    page.single(f::CONFIG_GENERATION, live.generation);
+    let mut reloads = page.family(f::CONFIG_RELOADS);
+    for result in ReloadResult::ALL {
+        reloads.sample(&none, &[result.as_str()], state.reloads.of(*result));
+    }
+    page.single(f::CONFIG_LAST_SUCCESS, u8::from(state.reloads.last_succeeded()));
+    page.single(f::CONFIG_LAST_TIMESTAMP, state.reloads.loaded_at());
+    page.single(f::CONFIG_DRIFT, 0);
+    page.single(f::CONNECTIONS_LIMIT, state.gate.limit());
+    page.single(f::PANICS, state.ledger.panics());
+    let mut dropped = page.family(f::LOG_DROPPED);
+    dropped.sample(&none, &["access"], state.ledger.access().dropped());
+    dropped.sample(&none, &["program"], state.log_dropped.load(Relaxed));
+}
+
+fn of_workers(page: &mut Page, state: &State) {
+    let none = Labels::default();
+    let mut connections = page.family(f::WORKER_CONNECTIONS);
+    for (worker, active) in state.ledger.active().into_iter().enumerate() {
+        connections.sample(&none, &[&worker.to_string()], active);
+    }
+    let mut busy = page.family(f::WORKER_BUSY);
+    for (worker, runtime) in state.runtimes.iter().enumerate() {
+        // Each runtime has one thread, and that is its worker 0.
+        let span = runtime.metrics().worker_total_busy_duration(0);
+        busy.sample(&none, &[&worker.to_string()], span.as_secs_f64());
+    }
+}
+
+fn of_listeners(page: &mut Page, listeners: &[OfListener<'_>]) {
+    let mut connections = page.family(f::LISTENER_CONNECTIONS);
+    for listener in listeners {
+        connections.sample(&listener.labels, &[], listener.census.connections);
+    }
+    let mut active = page.family(f::LISTENER_ACTIVE);
+    for listener in listeners {
+        active.sample(&listener.labels, &[], listener.census.active);
+    }
+    let mut refused = page.family(f::LISTENER_REFUSED);
+    for listener in listeners {
+        for (reason, count) in &listener.census.refused {
+            refused.sample(&listener.labels, &[reason.as_str()], count);
+        }
+    }
+    let mut errors = page.family(f::LISTENER_ACCEPT_ERRORS);
+    for listener in listeners {
+        for class in AcceptError::ALL {
+            let count = listener.live.cells.accept_errors[*class as usize].get();
+            errors.sample(&listener.labels, &[class.as_str()], count);
+        }
+    }
+    let paused: f64 = listeners.iter().map(|listener| listener.live.cells.accept_paused.get()).sum();
+    page.single(f::ACCEPT_PAUSED, paused);
+}
+
+fn of_sessions(page: &mut Page, listeners: &[OfListener<'_>]) {
+    let mut closed = page.family(f::SESSIONS_CLOSED);
+    for listener in listeners {
+        for route in &listener.census.routes {
+            for ((cause, side, phase), count) in &route.closed {
+                let rest = [&*route.pool, cause.as_str(), side.as_str(), phase.as_str()];
+                closed.sample(&listener.labels, &rest, count);
+            }
+        }
+    }
+    let mut durations = page.family(f::SESSION_DURATION);
+    for listener in listeners {
+        durations.histogram(&listener.labels, &listener.live.cells.duration);
+    }
+    let mut bytes = page.family(f::SESSION_BYTES);
+    for listener in listeners {
+        // A session that has no pool yet has passed nothing on.
+        for route in listener.census.routes.iter().filter(|route| !route.pool.is_empty()) {
+            for direction in Direction::ALL {
+                let rest = [&*route.pool, direction.as_str()];
+                bytes.sample(&listener.labels, &rest, route.cells.bytes.total(*direction));
+            }
+        }
+    }
+}
+
+fn of_engines(page: &mut Page, state: &State) {
+    let mut bytes = page.family(f::RELAY_BYTES);
+    for engine in Engine::ALL {
+        let total: u64 = state.benches.iter().map(|bench| bench.engine_bytes(*engine)).sum();
+        bytes.sample(&Labels::default(), &[engine.as_str()], total);
+    }
+}
+
+fn of_pools(page: &mut Page, pools: &[OfPool]) {
+    let mut connect = page.family(f::POOL_CONNECT);
+    pools.iter().for_each(|of| connect.histogram(&of.labels, &of.pool.cells.connect));
+    let mut first_byte = page.family(f::POOL_FIRST_BYTE);
+    pools.iter().for_each(|of| first_byte.histogram(&of.labels, &of.pool.cells.first_byte));
+    // Nothing waits and nothing fails open until pools can: both are 0, and say so.
+    let mut queue = page.family(f::POOL_QUEUE_LENGTH);
+    pools.iter().for_each(|of| queue.sample(&of.labels, &[], 0));
+    let mut unavailable = page.family(f::POOL_UNAVAILABLE);
+    for of in pools {
+        for reason in Unavailable::ALL {
+            let count = of.pool.cells.unavailable[*reason as usize].get();
+            unavailable.sample(&of.labels, &[reason.as_str()], count);
+        }
+    }
+    let mut retries = page.family(f::POOL_RETRIES);
+    pools.iter().for_each(|of| retries.sample(&of.labels, &[], of.pool.cells.retries.get()));
+    let mut fail_open = page.family(f::POOL_FAIL_OPEN);
+    pools.iter().for_each(|of| fail_open.sample(&of.labels, &[], 0));
+}
+
+fn of_backends(page: &mut Page, pools: &[OfPool]) {
+    let all = || pools.iter().flat_map(|of| &of.backends);
+    let mut connections = page.family(f::BACKEND_CONNECTIONS);
+    all().for_each(|of| connections.sample(&of.labels, &[], of.backend.cells.connections.get()));
+    let mut active = page.family(f::BACKEND_ACTIVE);
+    all().for_each(|of| active.sample(&of.labels, &[], of.backend.active()));
+    let mut bytes = page.family(f::BACKEND_BYTES);
+    for of in all() {
+        for direction in Direction::ALL {
+            bytes.sample(&of.labels, &[direction.as_str()], of.backend.cells.bytes.total(*direction));
+        }
+    }
+    let mut connect = page.family(f::BACKEND_CONNECT_SECONDS);
+    all().for_each(|of| connect.sample(&of.labels, &[], of.backend.cells.connect_seconds.get()));
+    let mut first_byte = page.family(f::BACKEND_FIRST_BYTE_SECONDS);
+    all().for_each(|of| first_byte.sample(&of.labels, &[], of.backend.cells.first_byte_seconds.get()));
+    let mut failures = page.family(f::BACKEND_CONNECT_FAILURES);
+    for of in all() {
+        for reason in ConnectFailure::ALL {
+            failures.sample(&of.labels, &[reason.as_str()], of.backend.cells.failures[*reason as usize].get());
+        }
+    }
+    states_of_backends(page, pools);
+}
+
+fn states_of_backends(page: &mut Page, pools: &[OfPool]) {
+    let all = || pools.iter().flat_map(|of| &of.backends);
+    let mut up = page.family(f::BACKEND_UP);
+    all().for_each(|of| up.sample(&of.labels, &[], u8::from(of.state == BackendState::Up)));
+    let mut states = page.family(f::BACKEND_STATE);
+    for of in all() {
+        for state in BackendState::ALL {
+            states.sample(&of.labels, &[state.as_str()], u8::from(of.state == *state));
+        }
+    }
+    let mut weight = page.family(f::BACKEND_WEIGHT);
+    all().for_each(|of| weight.sample(&of.labels, &[], of.weight));
+}
+
+fn histograms_of_backends(page: &mut Page, pools: &[OfPool]) {
+    let mut connect = page.family(f::BACKEND_CONNECT);
+    for of in pools.iter().flat_map(|of| &of.backends) {
+        connect.histogram(&of.labels, &of.backend.cells.connect_histogram);
+    }
+}
+
+/// Only of pools that have something to resolve.
+fn of_discovery(page: &mut Page, pools: &[OfPool]) {
+    let resolves = |of: &&OfPool| {
+        of.pool.settings().backends.iter().any(|backend| matches!(backend.address, BackendAddress::Host(..)))
+    };
+    let resolving: Vec<_> = pools.iter().filter(resolves).collect();
+    let mut success = page.family(f::DISCOVERY_SUCCESS);
+    for of in &resolving {
+        success.sample(&of.labels, &[], of.pool.cells.discovery_last_success.load(Relaxed));
+    }
+    let mut errors = page.family(f::DISCOVERY_ERRORS);
+    for of in &resolving {
+        for class in DiscoverError::ALL {
+            errors.sample(&of.labels, &[class.as_str()], of.pool.cells.discovery_errors[class as usize].get());
+        }
+    }
+}

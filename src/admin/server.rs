@@ -1,0 +1,225 @@
+//! Binding an endpoint, and serving whoever connects: few at a time, none for long.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::State;
+use super::bounded::Bounded;
+use super::guard::Guard;
+use super::router::{self, Site};
+use crate::config::plan::{self, AdminAddress, BindAddress, ListenerTcp, StreamTcp};
+use crate::listener::classify;
+use crate::metrics::AcceptError;
+use crate::net::{self, BoundSocket};
+
+/// Clients of one endpoint at once; beyond, they are closed at once.
+const CLIENTS: usize = 64;
+/// Length of the accept queue.
+const BACKLOG: u32 = 128;
+/// Of a request's head: bytes, lines, and the time to send it. The time counts from the end of the
+/// request before, so it also bounds how long an idle connection is kept.
+const HEAD_BYTES: usize = 16 * 1024;
+const HEAD_LINES: usize = 64;
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Pauses between failing accepts: the first, doubled up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+/// An endpoint that is bound and not yet served.
+#[derive(Debug)]
+pub struct Endpoint {
+    name: &'static str,
+    address: String,
+    socket: Listening,
+    site: Site,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(StdTcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Why there is no endpoint.
+#[derive(Debug)]
+pub enum EndpointError {
+    /// Its address cannot be bound: the place in the configuration and the address, and why.
+    Bind(String, io::Error),
+    /// Its token cannot be read.
+    Token(PathBuf, io::Error),
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(place, error) => write!(f, "cannot bind {place}: {error}"),
+            Self::Token(path, error) => write!(f, "admin.token_file: cannot read {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+impl Endpoint {
+    /// Binds the admin endpoint, and reads its token.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the token cannot be read.
+    pub fn admin(settings: &plan::Admin) -> Result<Self, EndpointError> {
+        let token_file = || settings.token_file.clone().unwrap_or_default();
+        let guard = Guard::admin(settings).map_err(|error| EndpointError::Token(token_file(), error))?;
+        let (socket, address) = match &settings.listen {
+            AdminAddress::Ip(address) => bind_tcp(*address).map_err(|error| failed("admin.listen", address, error)),
+            AdminAddress::Unix(path) => bind_unix(path.clone())
+                .map_err(|error| failed("admin.listen", format_args!("unix:{}", path.display()), error)),
+        }?;
+        Ok(Self { name: "admin", address, socket, site: Site::new(guard, false) })
+    }
+
+    /// Binds the endpoint that has metrics and health only.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn metrics(listen: SocketAddr) -> Result<Self, EndpointError> {
+        let (socket, address) = bind_tcp(listen).map_err(|error| failed("metrics.listen", listen, error))?;
+        Ok(Self { name: "metrics", address, socket, site: Site::new(Guard::metrics(), true) })
+    }
+
+    /// `admin` or `metrics`: how it is announced.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The real address: `IP:port` or `unix:PATH`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Serves for as long as the process lives, on the calling thread's runtime.
+    ///
+    /// # Errors
+    /// Only if the socket cannot be registered with the runtime.
+    pub async fn serve(self, state: Arc<State>) -> io::Result<()> {
+        let site = Arc::new(self.site);
+        let clients = Arc::new(Semaphore::new(CLIENTS));
+        let socket = match self.socket {
+            Listening::Tcp(socket) => Acceptor::Tcp(TcpListener::from_std(socket)?),
+            Listening::Unix(socket) => Acceptor::Unix(UnixListener::from_std(socket)?),
+        };
+        let mut pause = PAUSES.0;
+        loop {
+            match socket.accept().await {
+                Ok(client) => {
+                    pause = PAUSES.0;
+                    // No place: dropping the client closes it.
+                    if let Ok(place) = clients.clone().try_acquire_owned() {
+                        client.spawn(site.clone(), state.clone(), place);
+                    }
+                }
+                Err(error) if classify(&error) == AcceptError::Aborted => {}
+                Err(error) => {
+                    if pause == PAUSES.0 {
+                        tracing::warn!(listener = self.name, %error, "cannot accept; trying again");
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Client {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Acceptor {
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(client, _)| Client::Tcp(client)),
+            Self::Unix(socket) => socket.accept().await.map(|(client, _)| Client::Unix(client)),
+        }
+    }
+}
+
+impl Client {
+    fn spawn(self, site: Arc<Site>, state: Arc<State>, place: OwnedSemaphorePermit) {
+        match self {
+            Self::Tcp(client) => {
+                // A page that is slower without it is still a page.
+                let _ = client.set_nodelay(true);
+                tokio::spawn(converse(client, site, state, place));
+            }
+            Self::Unix(client) => drop(tokio::spawn(converse(client, site, state, place))),
+        }
+    }
+}
+
+/// Serves one client until it leaves or breaks a bound.
+async fn converse<S>(client: S, site: Arc<Site>, state: Arc<State>, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let (site, state) = (site.clone(), state.clone());
+        async move { Ok::<Response<_>, Infallible>(router::respond(&site, &state, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(HEAD_LINES)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Bounded::new(client)), service);
+    // What goes wrong here is the client's doing, and the client has seen it.
+    let _ = connection.await;
+}
+
+fn failed(key: &str, address: impl fmt::Display, error: io::Error) -> EndpointError {
+    EndpointError::Bind(format!("{key} {address}"), error)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<(Listening, String)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    let socket = StdTcpListener::from(socket);
+    let address = socket.local_addr()?.to_string();
+    Ok((Listening::Tcp(socket), address))
+}
+
+fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
+    const OWNER_ONLY: u32 = 0o600;
+    let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None };
+    let options = ListenerTcp { backlog: BACKLOG, fast_open: None, defer_accept: None, freebind: false, stream };
+    let bound = net::bind(&BindAddress::Unix(path, Some(OWNER_ONLY)), 1, &options)?;
+    let address = bound.address.to_string();
+    match bound.sockets.into_iter().next() {
+        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket), address)),
+        _ => Err(io::Error::other("no socket")),
+    }
+}

@@ -1,0 +1,67 @@
+//! One access log line: every key, in one order, whatever is known.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Kind, Outcome, Progress, Record};
+use crate::metrics::Direction;
+use crate::sink::{Form, Line, Rfc3339};
+use crate::upstream::Attempt;
+
+/// Version of the keys below. Keys are added without a new one.
+const VERSION: u32 = 1;
+/// Characters of one string: more than any name needs, less than a peer could fill a disk with.
+const MOST: usize = 256;
+
+/// Writes the line about `record`, newline included.
+///
+/// `seconds.connect` adds up the attempts, failed ones too. `seconds.first_byte_up` runs from accept
+/// to the client's first byte passed on; `seconds.first_byte_down` is the backend's: from that byte,
+/// or from its connection when it spoke first, to its own first byte passed on.
+pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&Outcome>) -> Vec<u8> {
+    let mut line = Line::new(form, MOST);
+    let known = record.progress();
+    line.bare("v", Some(VERSION));
+    line.string("ts", Some(Rfc3339(SystemTime::now())));
+    line.string("kind", Some(kind.as_str()));
+    line.string("id", Some(record.id));
+    line.string("listener", Some(&record.listener.name));
+    line.string("route", None::<&str>);
+    places(&mut line, record, &known);
+    line.list("attempts", &known.attempts, attempt);
+    line.bare("bytes_up", Some(record.tally.bytes(Direction::Up)));
+    line.bare("bytes_down", Some(record.tally.bytes(Direction::Down)));
+    line.object("seconds", |line| spans(line, record, &known));
+    line.string("cause", outcome.map(|outcome| outcome.cause));
+    line.string("side", outcome.map(|outcome| outcome.side));
+    line.string("phase", outcome.map(|outcome| outcome.phase));
+    line.bare("errno", outcome.and_then(|outcome| outcome.errno));
+    line.finish()
+}
+
+fn places(line: &mut Line, record: &Record, known: &Progress) {
+    line.string("pool", known.pool.as_ref().map(|pool| &pool.name));
+    line.string("backend", known.backend.as_ref().map(|backend| &backend.name));
+    line.string("peer", Some(record.peer));
+    line.string("client", Some(record.client()));
+    line.string("local", Some(record.local));
+    line.string("upstream_local", known.upstream_local);
+    line.string("backend_addr", known.target.as_ref());
+    line.string("sni", None::<&str>);
+    line.string("alpn", None::<&str>);
+}
+
+fn attempt(line: &mut Line, attempt: &Attempt) {
+    line.string("backend", Some(&attempt.backend.name));
+    line.string("result", Some(attempt.result.as_str()));
+    line.seconds("seconds", Some(attempt.took));
+}
+
+fn spans(line: &mut Line, record: &Record, known: &Progress) {
+    let connecting = known.attempts.iter().map(|attempt| attempt.took).sum::<Duration>();
+    line.seconds("handshake", None);
+    line.seconds("queue", None);
+    line.seconds("connect", (!known.attempts.is_empty()).then_some(connecting));
+    line.seconds("first_byte_up", record.tally.first_byte(Direction::Up));
+    line.seconds("first_byte_down", record.tally.backend_first_byte());
+    line.seconds("total", Some(record.started.elapsed()));
+}

@@ -1,0 +1,249 @@
+//! The page that a scraper reads: samples straight into a string, as Prometheus text or OpenMetrics.
+
+use std::fmt::{Display, Write};
+
+use super::Histogram;
+use super::families::{Family, Kind};
+
+/// The form of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The form that an `Accept` header asks for: OpenMetrics if it is named, and not ranked below text.
+    pub fn accepted(accept: &str) -> Self {
+        let rank = |kind: &str| accept.split(',').filter_map(|part| quality(part, kind)).reduce(f32::max);
+        match rank("application/openmetrics-text") {
+            Some(wanted) if wanted > 0.0 && wanted >= rank("text/plain").unwrap_or(0.0) => Self::OpenMetrics,
+            _ => Self::Text,
+        }
+    }
+
+    /// The page's `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The `q` of one part of an `Accept` header, if it names `kind`.
+fn quality(part: &str, kind: &str) -> Option<f32> {
+    let mut words = part.split(';').map(str::trim);
+    words.next().filter(|name| name.eq_ignore_ascii_case(kind))?;
+    let q = words.find_map(|word| word.strip_prefix("q=").or_else(|| word.strip_prefix("Q=")));
+    Some(q.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
+}
+
+/// The first labels of many samples, escaped once.
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    text: String,
+    names: Vec<&'static str>,
+}
+
+impl Labels {
+    /// Labels by name and value, in the order of the family's.
+    pub fn new(pairs: &[(&'static str, &str)]) -> Self {
+        let mut labels = Self::default();
+        for (name, value) in pairs {
+            if !labels.text.is_empty() {
+                labels.text.push(',');
+            }
+            pair(&mut labels.text, name, value);
+            labels.names.push(name);
+        }
+        labels
+    }
+}
+
+/// A page under construction. Families come one after the other, each whole.
+#[derive(Debug)]
+pub struct Page {
+    format: Format,
+    out: String,
+    written: Vec<&'static str>,
+}
+
+impl Page {
+    /// An empty page, with room for `capacity` bytes.
+    pub fn new(format: Format, capacity: usize) -> Self {
+        Self { format, out: String::with_capacity(capacity), written: Vec::with_capacity(64) }
+    }
+
+    /// Begins a family. All its samples go through what is returned, so they stand together.
+    pub fn family(&mut self, family: &'static Family) -> Samples<'_> {
+        debug_assert!(super::families::ALL.contains(&family), "{} is not in the table", family.name);
+        debug_assert!(!self.written.contains(&family.name), "{} is written twice", family.name);
+        self.written.push(family.name);
+        let open = self.format == Format::OpenMetrics;
+        let name = if open { family.stem() } else { family.name };
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+            Kind::Info if open => "info",
+            Kind::Gauge | Kind::Info => "gauge",
+        };
+        put(&mut self.out, format_args!("# HELP {name} {}\n# TYPE {name} {kind}\n", family.help));
+        if let Some(unit) = family.unit().filter(|_| open) {
+            put(&mut self.out, format_args!("# UNIT {name} {unit}\n"));
+        }
+        Samples { page: self, family }
+    }
+
+    /// A family of one sample without labels.
+    pub fn single(&mut self, family: &'static Family, value: impl Display) {
+        self.family(family).sample(&Labels::default(), &[], value);
+    }
+
+    /// The names of all families on the page.
+    pub fn written(&self) -> &[&'static str] {
+        &self.written
+    }
+
+    /// The finished page.
+    pub fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+}
+
+/// Writes the samples of one family.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    page: &'a mut Page,
+    family: &'static Family,
+}
+
+impl Samples<'_> {
+    /// One sample: `labels` hold its first label values, `rest` the others.
+    pub fn sample(&mut self, labels: &Labels, rest: &[&str], value: impl Display) {
+        self.check(labels, rest.len());
+        let names = &self.family.labels[labels.names.len()..];
+        let out = &mut self.page.out;
+        out.push_str(self.family.name);
+        if !self.family.labels.is_empty() {
+            out.push('{');
+            out.push_str(&labels.text);
+            let mut comma = !labels.text.is_empty();
+            for (name, value) in names.iter().zip(rest) {
+                if std::mem::replace(&mut comma, true) {
+                    out.push(',');
+                }
+                pair(out, name, value);
+            }
+            out.push('}');
+        }
+        put(out, format_args!(" {value}\n"));
+    }
+
+    /// The samples of one histogram.
+    pub fn histogram(&mut self, labels: &Labels, histogram: &Histogram) {
+        self.check(labels, 0);
+        let (counts, sum) = histogram.read();
+        let (name, text) = (self.family.name, &labels.text);
+        let open = self.page.format == Format::OpenMetrics;
+        let out = &mut self.page.out;
+        for (bound, count) in histogram.bounds().iter().zip(&counts) {
+            // OpenMetrics wants to see that a bound is not an integer: 1.0.
+            match open {
+                true => put(out, format_args!("{name}_bucket{{{text},le=\"{bound:?}\"}} {count}\n")),
+                false => put(out, format_args!("{name}_bucket{{{text},le=\"{bound}\"}} {count}\n")),
+            }
+        }
+        let all = counts.last().copied().unwrap_or_default();
+        put(out, format_args!("{name}_bucket{{{text},le=\"+Inf\"}} {all}\n"));
+        put(out, format_args!("{name}_sum{{{text}}} {sum}\n{name}_count{{{text}}} {all}\n"));
+    }
+
+    fn check(&self, labels: &Labels, rest: usize) {
+        let family = self.family;
+        debug_assert!(family.labels.starts_with(&labels.names), "{}: {:?}", family.name, labels.names);
+        debug_assert_eq!(family.labels.len(), labels.names.len() + rest, "{}", family.name);
+    }
+}
+
+fn pair(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    match value.contains(['\\', '"', '\n']) {
+        false => out.push_str(value),
+        true => out.push_str(&value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")),
+    }
+    out.push('"');
+}
+
+/// Writing into a string cannot fail.
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::families;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_accept_header_decides() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+        assert_eq!(Format::accepted("application/openmetrics-text; version=1.0.0"), Format::OpenMetrics);
+        assert_eq!(Format::accepted("application/openmetrics-text;q=0.2, text/plain"), Format::Text);
+        assert_eq!(Format::accepted("application/openmetrics-text;q=0"), Format::Text);
+        assert_eq!(Format::accepted("*/*"), Format::Text);
+        assert_eq!(Format::accepted(""), Format::Text);
+    }
+
+    #[test]
+    fn values_are_escaped() {
+        let mut page = Page::new(Format::Text, 0);
+        page.family(families::BACKEND_UP).sample(&Labels::new(&[("pool", "a\"b\\")]), &["c\nd"], 1);
+        let text = page.finish();
+        assert!(text.ends_with("\npeerway_backend_up{pool=\"a\\\"b\\\\\",backend=\"c\\nd\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn the_two_forms_differ_where_they_must() {
+        let of = |format| {
+            let mut page = Page::new(format, 0);
+            page.single(families::PROCESS_CPU, 1.5);
+            let histogram = Histogram::new(&[0.5, 1.0]);
+            histogram.observe(Duration::from_millis(750));
+            page.family(families::SESSION_DURATION).histogram(&Labels::new(&[("listener", "l")]), &histogram);
+            page.finish()
+        };
+        let text = of(Format::Text);
+        assert!(text.contains("# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 1.5\n"), "{text}");
+        assert!(text.contains("_bucket{listener=\"l\",le=\"1\"} 1\n") && !text.contains("UNIT"), "{text}");
+        let open = of(Format::OpenMetrics);
+        assert!(open.contains("# TYPE process_cpu_seconds counter\n# UNIT process_cpu_seconds seconds\n"), "{open}");
+        assert!(open.contains("\nprocess_cpu_seconds_total 1.5\n"), "{open}");
+        assert!(open.contains("_bucket{listener=\"l\",le=\"1.0\"} 1\n"), "{open}");
+        assert!(open.contains("_sum{listener=\"l\"} 0.75\n") && open.ends_with("# EOF\n"), "{open}");
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "twice")]
+    fn a_family_is_written_once() {
+        let mut page = Page::new(Format::Text, 0);
+        page.single(families::PANICS, 1);
+        page.single(families::PANICS, 1);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "peerway_backend_up")]
+    fn labels_are_those_of_the_table() {
+        Page::new(Format::Text, 0).family(families::BACKEND_UP).sample(&Labels::default(), &["x"], 1);
+    }
+}

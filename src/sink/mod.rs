@@ -1,0 +1,251 @@
+//! Log sinks: lines handed over without waiting, written by a thread of their own.
+//!
+//! A full disk, a closed pipe or a reader that is stuck costs lines, never time: what does not fit
+//! in the queue is dropped and counted, and so is what cannot be written.
+
+mod line;
+mod output;
+mod timestamp;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use line::{Form, Line};
+use output::Output;
+pub use timestamp::{Rfc3339, rfc3339};
+
+/// Bytes that may wait for a sink: some 3 000 lines, half a second of a very busy proxy. Beyond it
+/// lines are dropped; a larger queue would only make a stuck sink cost more memory.
+const QUEUE: usize = 2 * 1024 * 1024;
+/// A buffer that has grown past this is given back once it is written.
+const KEEP: usize = 64 * 1024;
+/// After a failing write, so that a full disk costs a few calls a second and not a processor.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// One sink. Dropping it lets its thread write what waits, and end.
+#[derive(Debug)]
+pub struct Sink(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to do for the thread, or something was done by it.
+    changed: Condvar,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<u8>,
+    /// The thread has lines in hand that are not written yet.
+    busy: bool,
+    reopen: bool,
+    closing: bool,
+}
+
+impl Sink {
+    /// Opens the target and starts its thread. Lines that are lost are added to `dropped`.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or there is no thread to be had.
+    pub fn open(target: Target, dropped: Arc<AtomicU64>) -> io::Result<Self> {
+        let output = Output::open(target)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), dropped });
+        let of_thread = shared.clone();
+        std::thread::Builder::new().name("log".into()).spawn(move || of_thread.write_all(output))?;
+        Ok(Self(shared))
+    }
+
+    /// Queues one line, which ends with a newline. Never waits for the sink.
+    pub fn write(&self, line: &[u8]) {
+        let mut state = self.0.lock();
+        if state.waiting.len() + line.len() > QUEUE {
+            self.0.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let was_empty = state.waiting.is_empty();
+        state.waiting.extend_from_slice(line);
+        drop(state);
+        if was_empty {
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Opens a file again by its name, after someone moved it. If that fails the old one stays in use.
+    pub fn reopen(&self) {
+        self.0.lock().reopen = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until all that was queued is written or given up, at most `within`; says whether it was.
+    pub fn flush(&self, within: Duration) -> bool {
+        let end = Instant::now() + within;
+        let mut state = self.0.lock();
+        while state.busy || !state.waiting.is_empty() || state.reopen {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.0.lock().closing = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: takes whatever waits, writes it, until the sink is dropped.
+    fn write_all(&self, mut output: Output) {
+        let mut batch = Vec::new();
+        let mut failing = false;
+        while let Some(reopen) = self.take(&mut batch) {
+            if reopen {
+                output.reopen();
+            }
+            let result = output.write(&batch);
+            if let Err(lost) = &result {
+                self.dropped.fetch_add(lost.lines, Relaxed);
+            }
+            self.report(&output, &result, &mut failing);
+            batch.clear();
+            batch.shrink_to(KEEP);
+            if failing {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Waits for lines; says whether to open the file again first. `None` is the end.
+    fn take(&self, batch: &mut Vec<u8>) -> Option<bool> {
+        let mut state = self.lock();
+        state.busy = false;
+        self.changed.notify_all();
+        while state.waiting.is_empty() && !state.reopen {
+            if state.closing {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.busy = true;
+        std::mem::swap(&mut state.waiting, batch);
+        Some(std::mem::take(&mut state.reopen))
+    }
+
+    /// Says once that a sink fails, and once that it works again. If it is the program log's own, the
+    /// line waits in its queue like any other.
+    fn report(&self, output: &Output, result: &Result<(), output::Lost>, failing: &mut bool) {
+        let dropped = self.dropped.load(Relaxed);
+        match result {
+            Err(lost) if !*failing => {
+                tracing::warn!(sink = %output.name(), error = %lost.error, "log lines are being dropped");
+            }
+            Ok(()) if *failing => tracing::info!(sink = %output.name(), dropped, "log lines are written again"),
+            _ => {}
+        }
+        *failing = result.is_err();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn open(target: Target) -> (Sink, Arc<AtomicU64>) {
+        let dropped = Arc::new(AtomicU64::new(0));
+        (Sink::open(target, dropped.clone()).unwrap(), dropped)
+    }
+
+    #[test]
+    fn lines_arrive_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (sink, dropped) = open(Target::File(path.clone()));
+        let lines: String = (0..5000).map(|i| format!("line {i}\n")).collect();
+        lines.split_inclusive('\n').for_each(|line| sink.write(line.as_bytes()));
+        assert!(sink.flush(Duration::from_secs(5)));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+        assert_eq!(dropped.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_at_start() {
+        let error = Sink::open(Target::File("/nowhere/at/all/log".into()), Arc::default()).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/at/all/log"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_counts_them() {
+        let (sink, dropped) = open(Target::File("/dev/full".into()));
+        for _ in 0..3 {
+            (0..10).for_each(|_| sink.write(b"x\n"));
+            assert!(sink.flush(Duration::from_secs(5)));
+        }
+        assert_eq!(dropped.load(Relaxed), 30);
+    }
+
+    #[test]
+    fn a_moved_file_is_left_and_a_new_one_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let (sink, _) = open(Target::File(path.clone()));
+        sink.write(b"one\n");
+        assert!(sink.flush(Duration::from_secs(5)));
+        std::fs::rename(&path, &moved).unwrap();
+        sink.reopen();
+        assert!(sink.flush(Duration::from_secs(5)));
+        sink.write(b"two\n");
+        assert!(sink.flush(Duration::from_secs(5)));
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+    }
+
+    /// A FIFO nobody reads: the closest thing to a log pipe that is stuck.
+    #[test]
+    fn a_stuck_pipe_stalls_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let (sink, dropped) = open(Target::File(path));
+        let line = [b"x".repeat(999).as_slice(), b"\n"].concat();
+        let began = Instant::now();
+        (0..5000).for_each(|_| sink.write(&line));
+        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(dropped.load(Relaxed) > 1000);
+        let began = Instant::now();
+        assert!(!sink.flush(Duration::from_millis(200)));
+        assert!(began.elapsed() < Duration::from_millis(500));
+        // It is read again: what waited arrives, whole lines only.
+        let taken = 5000 - dropped.load(Relaxed);
+        let mut read = vec![0; taken as usize * line.len()];
+        (&reader).read_exact(&mut read).unwrap();
+        assert!(read.chunks(line.len()).all(|chunk| chunk == line));
+        assert!(sink.flush(Duration::from_secs(5)));
+    }
+}
