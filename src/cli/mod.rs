@@ -1,9 +1,14 @@
 //! The command line: what can be asked, and the exit codes of the answers.
 
 mod check;
+pub mod client;
+pub mod connections;
 mod demo;
+pub mod kill;
+pub mod pools;
 mod run;
 mod schema;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

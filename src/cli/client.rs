@@ -1,0 +1,248 @@
+//! Asking a running process: where it is, how it is spoken to, and what is said when it does not answer.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// A process on this machine that has not answered by then is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than any answer of the API has.
+const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+
+/// How to reach a running process.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientArgs {
+    /// The admin endpoint of the running process: IP:PORT, HOST:PORT or unix:PATH
+    #[arg(long, env = "PEERWAY_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
+    pub admin: Place,
+    /// File with the token, where the process asks for one
+    #[arg(long, env = "PEERWAY_TOKEN", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the API's JSON as it is
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where an admin endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// TCP, `host:port`.
+    Tcp(String),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err("unix: needs a path".into()) } else { Ok(Self::Unix(path.into())) };
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::Tcp(text.to_owned())),
+            _ => Err("expected IP:PORT, HOST:PORT or unix:PATH".into()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a client command failed; all of these are exit code 1.
+#[derive(Debug)]
+pub enum CliError {
+    /// Nobody answers there.
+    Unreachable(Place, String),
+    /// The process said no.
+    Refused(StatusCode, String),
+    /// What came back is not an answer of this API.
+    Strange(Place, String),
+    /// The token cannot be read.
+    Token(PathBuf, io::Error),
+    /// Standard output is gone.
+    Output(io::Error),
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(place, why) => write!(
+                f,
+                "no answer from the admin endpoint at {place}: {why}\n\
+                 Is peerway running, with `admin: {{ listen: {place} }}` in its configuration?\n\
+                 Another address is given with --admin or in PEERWAY_ADMIN."
+            ),
+            Self::Refused(StatusCode::UNAUTHORIZED, detail) => {
+                write!(f, "{detail}\nThe file that holds it is given with --token-file or in PEERWAY_TOKEN.")
+            }
+            Self::Refused(status, detail) if detail.is_empty() => write!(f, "refused: {status}"),
+            Self::Refused(_, detail) => f.write_str(detail),
+            Self::Strange(place, what) => write!(f, "{place} does not answer like a peerway admin endpoint: {what}"),
+            Self::Token(path, error) => write!(f, "cannot read the token in {}: {error}", path.display()),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// A problem as the API describes it.
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    detail: String,
+}
+
+impl ClientArgs {
+    /// Sends one request and gives the body of a good answer.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with success.
+    pub fn ask(&self, method: Method, path: &str) -> Result<Bytes, CliError> {
+        let unreachable = |why: String| CliError::Unreachable(self.admin.clone(), why);
+        let request = self.request(method, path)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
+        let asked = runtime.block_on(async { timeout(PATIENCE, exchange(&self.admin, request)).await });
+        // A resolver that hangs must not hold up the end.
+        runtime.shutdown_background();
+        let late = format!("nothing came within {} seconds", PATIENCE.as_secs());
+        let (status, body) = asked.unwrap_or(Err(late)).map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
+        Err(CliError::Refused(status, detail.unwrap_or_default()))
+    }
+
+    /// Reads an answer's JSON.
+    ///
+    /// # Errors
+    /// It is not what this program's API gives.
+    pub fn read<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CliError> {
+        serde_json::from_slice(body).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, CliError> {
+        // Names other than localhost are refused there: a name is how foreign web pages get in.
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        if let Some(file) = &self.token_file {
+            let token = std::fs::read_to_string(file).map_err(|error| CliError::Token(file.clone(), error))?;
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+        }
+        request.body(Empty::new()).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
+    }
+}
+
+/// One request on a connection of its own; errors in words.
+async fn exchange(place: &Place, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+    let response = match place {
+        Place::Tcp(address) => send(TcpStream::connect(address).await.map_err(text)?, request).await,
+        Place::Unix(path) => send(UnixStream::connect(path).await.map_err(text)?, request).await,
+    }?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(text)?;
+    Ok((status, body.to_bytes()))
+}
+
+async fn send<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    // Its errors come out of the sender as well.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(text)
+}
+
+fn text(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> String {
+    let error = error.into();
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// `name=value` pairs as a query, encoded; those without a value are left out.
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs.iter().filter_map(|(name, value)| value.map(|value| (name, value))) {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str(name);
+        query.push('=');
+        query.push_str(&encode(value));
+    }
+    query
+}
+
+/// Percent-encodes all but letters, digits and `-._~`.
+pub(super) fn encode(value: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    value.bytes().map(one).collect()
+}
+
+/// Prints; a reader that has seen enough (`| head`) is no failure.
+pub(super) fn print(text: &[u8]) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints JSON as it came, with an end of line.
+pub(super) fn print_json(body: &[u8]) -> Result<(), CliError> {
+    print(&[body.trim_ascii_end(), b"\n"].concat())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_addresses_or_unix_paths() {
+        assert_eq!("unix:/run/x".parse(), Ok(Place::Unix("/run/x".into())));
+        for good in ["127.0.0.1:9901", "[::1]:9901", "localhost:1"] {
+            assert_eq!(good.parse::<Place>().unwrap().to_string(), good);
+        }
+        for bad in ["", "unix:", "127.0.0.1", ":9901", "host:port", "host:99999"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_encoded() {
+        assert_eq!(query(&[("a", Some("x y/%&")), ("b", None), ("c", Some("1"))]), "?a=x%20y%2F%25%26&c=1");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named_with_the_remedy() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let args = ClientArgs { admin: free.to_string().parse().unwrap(), token_file: None, json: false };
+        let said = args.ask(Method::GET, "/").unwrap_err().to_string();
+        assert!(said.contains(&free.to_string()) && said.contains("--admin") && said.contains("refused"), "{said}");
+    }
+}

@@ -1,0 +1,28 @@
+//! `peerway kill`: ends one connection of a running process, with a reset on both sides.
+
+use hyper::Method;
+
+use super::client::{CliError, ClientArgs, encode, print};
+
+/// Which connection to end.
+#[derive(Debug, Clone, clap::Args)]
+pub struct KillArgs {
+    /// How to reach the process.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// The connection's id, from `peerway connections` or the access log
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// Ends the connection.
+///
+/// # Errors
+/// The process does not answer, or there is no such connection.
+pub fn kill(args: &KillArgs) -> Result<(), CliError> {
+    args.client.ask(Method::DELETE, &format!("/api/v1/connections/{}", encode(&args.id)))?;
+    match args.client.json {
+        true => Ok(()),
+        false => print(format!("{}: reset\n", args.id).as_bytes()),
+    }
+}
