@@ -5,28 +5,29 @@
 //! a [`backend`], [`upstream`] reaches it through [`connect`], [`relay`] moves the bytes both ways, and
 //! [`ledger`] writes down the one way it ended. Around that, [`config`] turns YAML into a plan,
 //! [`discover`] finds addresses, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
-//! ends it, and [`app`] puts it together.
+//! ends it, and [`app`] puts it together. [`net`] has the truth about sockets, [`sink`] writes lines that
+//! may get stuck without stalling anyone.
 
-pub mod admission;
-pub mod backend;
-pub mod balance;
-pub mod connect;
-pub mod ledger;
 pub mod listener;
-pub mod pool;
-pub mod relay;
-pub mod route;
+pub mod admission;
 pub mod session;
+pub mod route;
+pub mod pool;
+pub mod balance;
+pub mod backend;
 pub mod upstream;
+pub mod connect;
+pub mod relay;
+pub mod ledger;
 
-pub mod backoff;
 pub mod config;
 pub mod discover;
-pub mod drain;
-
+pub mod metrics;
 pub mod admin;
+pub mod drain;
 pub mod app;
 pub mod cli;
-pub mod metrics;
+
 pub mod net;
 pub mod sink;
+pub mod backoff;

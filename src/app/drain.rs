@@ -34,6 +34,7 @@ pub(super) async fn live_and_drain(mut running: Running, signals: &mut Signals) 
         // Somebody else's by now, or gone: either way there is nothing to do about it.
         let _ = std::fs::remove_file(path);
     }
+    running.ledger.access().flush(LAST_LINES);
     tracing::info!(
         sessions = at_start,
         finished = at_start.saturating_sub(left),
@@ -45,11 +46,11 @@ pub(super) async fn live_and_drain(mut running: Running, signals: &mut Signals) 
 }
 
 /// Waits for SIGTERM or SIGINT, and acts on all other signals meanwhile.
-async fn next_end(_running: &Running, signals: &mut Signals) {
+async fn next_end(running: &Running, signals: &mut Signals) {
     loop {
         match signals.next().await {
             Wish::End => return,
-            Wish::ReopenLogs => {}
+            Wish::ReopenLogs => running.ledger.access().reopen(),
             Wish::Reload => tracing::warn!("SIGHUP: reload is not supported yet; the configuration stays as it is"),
             Wish::Upgrade => tracing::warn!("SIGUSR2: upgrade is not supported yet; this process stays"),
         }

@@ -2,7 +2,7 @@
 
 mod drain;
 mod limits;
-pub mod logging;
+mod logging;
 mod signals;
 mod start;
 mod worker;
@@ -15,6 +15,7 @@ use crate::drain::Lifecycle;
 use crate::ledger::Ledger;
 
 pub use limits::raise_descriptor_limit;
+pub use logging::Logging;
 pub use start::StartError;
 
 /// How a process that served came to its end.
@@ -65,11 +66,12 @@ impl Drop for AcceptorGuard {
 /// # Errors
 /// Something could not be bound, opened or started; nothing is left running.
 pub fn run(plan: Plan, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
+    let logging = Logging::init(&plan.log).map_err(StartError::Runtime)?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let ended = control.block_on(async {
         // Before anything is bound, so that no signal meets the default action once clients are here.
         let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let running = start::start(plan).await?;
+        let running = start::start(plan, &logging).await?;
         tokio::spawn(extra);
         Ok(drain::live_and_drain(running, &mut signals).await)
     });

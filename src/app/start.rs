@@ -5,18 +5,21 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use super::{Acceptors, Running, limits, worker};
+use super::{Acceptors, Logging, Running, limits, worker};
+use crate::admin::{self, Endpoint, EndpointError};
 use crate::admission::Gate;
 use crate::backend::Registry;
 use crate::config::plan::{BindAddress, Plan};
 use crate::connect;
 use crate::discover::System;
-use crate::drain::{Lifecycle, Stage};
-use crate::ledger::{AccessLogs, Ledger};
+use crate::drain::Stage;
+use crate::ledger::{AccessLogs, Ledger, OpenError};
 use crate::listener::{Acceptor, ListenerLive};
+use crate::metrics::Reloads;
 use crate::net::{self, Bound};
 use crate::pool::{Keeper, Pool};
 use crate::relay::Workbench;
@@ -28,8 +31,10 @@ use crate::session::Context;
 pub enum StartError {
     /// Addresses that could not be bound: each with its place in the configuration.
     Bind(Vec<(String, io::Error)>),
-    /// A log file, token file or the like could not be opened.
-    Open(String, io::Error),
+    /// An access log could not be opened.
+    Log(OpenError),
+    /// The admin or metrics endpoint could not be had.
+    Endpoint(EndpointError),
     /// Threads or signals are not to be had.
     Runtime(io::Error),
 }
@@ -44,7 +49,11 @@ impl fmt::Display for StartError {
                 }
                 Ok(())
             }
-            Self::Open(what, error) => write!(f, "cannot open {what}: {error}"),
+            Self::Log(error) => write!(f, "cannot open {error}"),
+            Self::Endpoint(EndpointError::Bind(place, error)) => {
+                write!(f, "cannot bind {place}: {error}{}", remedy(error))
+            }
+            Self::Endpoint(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -63,20 +72,12 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// What start has put together, before it runs.
-pub(super) struct Parts {
-    pub(super) live: Arc<ArcSwap<Live>>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) life: Arc<Lifecycle>,
-    pub(super) benches: Vec<Arc<Workbench>>,
-}
-
 /// Starts everything, in the order in which it can fail without harm.
-pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
+pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptor_limit();
     let workers = worker_count(&plan);
-    let access = AccessLogs::default();
+    let access = AccessLogs::open(&plan).map_err(StartError::Log)?;
+    let endpoints = bind_endpoints(&plan)?;
     let mut bound = bind_all(&plan, workers)?;
     let runtimes =
         (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
@@ -84,36 +85,38 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let pools = start_pools(&plan, workers).await;
     let listeners = listening(&plan, &bound, &pools, workers);
     let budget = limits::budget(descriptors, limits::open_descriptors(), workers);
-    let parts = Parts {
+    let state = Arc::new(admin::State {
         live: Arc::new(ArcSwap::from_pointee(Live { plan: plan.clone(), generation: 1, listeners, pools })),
         ledger: Arc::new(Ledger::new(workers, access)),
         gate: Arc::new(gate(&plan, budget, descriptors)),
         life: Arc::default(),
         benches: (0..workers).map(|worker| Arc::new(Workbench::new(worker, budget.pipes))).collect(),
-    };
-    let unix_paths = unix_paths(&plan);
+        runtimes: runtimes.iter().map(|runtime| runtime.handle().clone()).collect(),
+        reloads: Arc::new(Reloads::new(SystemTime::now())),
+        log_dropped: logging.dropped(),
+    });
     let acceptors = Acceptors::default();
     let mut handles = Vec::with_capacity(workers);
     for (index, runtime) in runtimes.into_iter().enumerate() {
-        let sockets = sockets_of(&mut bound, &parts);
+        let sockets = sockets_of(&mut bound, &state);
         let ctx = Context {
-            live: parts.live.clone(),
-            ledger: parts.ledger.clone(),
+            live: state.live.clone(),
+            ledger: state.ledger.clone(),
             connector: connect::system(),
-            bench: parts.benches[index].clone(),
+            bench: state.benches[index].clone(),
         };
         let job = worker::Job { ctx: Arc::new(ctx), sockets, acceptors: acceptors.clone(), pin: plan.workers.pin };
         handles.push(worker::spawn(runtime, job).map_err(StartError::Runtime)?);
     }
-    announce(&parts);
-    Ok(Running {
-        life: parts.life,
-        ledger: parts.ledger,
-        workers: handles,
-        acceptors,
-        shutdown: plan.shutdown,
-        unix_paths,
-    })
+    announce(&state, endpoints);
+    let (life, ledger) = (state.life.clone(), state.ledger.clone());
+    Ok(Running { life, ledger, workers: handles, acceptors, shutdown: plan.shutdown, unix_paths: unix_paths(&plan) })
+}
+
+fn bind_endpoints(plan: &Plan) -> Result<Vec<Endpoint>, StartError> {
+    let admin = plan.admin.as_ref().map(Endpoint::admin);
+    let metrics = plan.metrics.as_ref().and_then(|metrics| metrics.listen).map(Endpoint::metrics);
+    admin.into_iter().chain(metrics).collect::<Result<_, _>>().map_err(StartError::Endpoint)
 }
 
 fn worker_count(plan: &Plan) -> usize {
@@ -185,14 +188,17 @@ fn gate(plan: &Plan, budget: limits::Budget, descriptors: usize) -> Gate {
 }
 
 /// Takes the next worker's socket of every address.
-fn sockets_of(bound: &mut BTreeMap<Arc<str>, Vec<Bound>>, parts: &Parts) -> Vec<(crate::net::BoundSocket, Acceptor)> {
-    let live = parts.live.load();
+fn sockets_of(
+    bound: &mut BTreeMap<Arc<str>, Vec<Bound>>,
+    state: &admin::State,
+) -> Vec<(crate::net::BoundSocket, Acceptor)> {
+    let live = state.live.load();
     let mut sockets = Vec::new();
     for (name, addresses) in bound {
         let Some(listening) = live.listeners.get(name) else { continue };
         for socket in addresses.iter_mut().filter_map(|address| address.sockets.pop()) {
             let acceptor =
-                Acceptor { listener: listening.live.clone(), gate: parts.gate.clone(), life: parts.life.clone() };
+                Acceptor { listener: listening.live.clone(), gate: state.gate.clone(), life: state.life.clone() };
             sockets.push((socket, acceptor));
         }
     }
@@ -209,13 +215,24 @@ fn unix_paths(plan: &Plan) -> Vec<PathBuf> {
         .collect()
 }
 
-fn announce(parts: &Parts) {
-    let live = parts.live.load();
+/// Says where everything listens, and that it does.
+fn announce(state: &Arc<admin::State>, endpoints: Vec<Endpoint>) {
+    let live = state.live.load();
     for listener in &live.plan.listeners {
         for address in live.listeners.get(&listener.name).into_iter().flat_map(|listening| &listening.bound) {
             tracing::info!(listener = %listener.name, address, "listening");
         }
     }
-    parts.life.enter(Stage::Ready);
-    tracing::info!(workers = parts.benches.len(), max_connections = parts.gate.limit(), "ready");
+    for endpoint in endpoints {
+        let name = endpoint.name();
+        tracing::info!(listener = name, address = endpoint.address(), "listening");
+        let state = state.clone();
+        tokio::spawn(async move {
+            if let Err(error) = endpoint.serve(state).await {
+                tracing::error!(listener = name, %error, "cannot serve");
+            }
+        });
+    }
+    state.life.enter(Stage::Ready);
+    tracing::info!(workers = state.benches.len(), max_connections = state.gate.limit(), "ready");
 }

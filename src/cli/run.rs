@@ -24,7 +24,6 @@ pub(super) fn run(paths: &[PathBuf]) -> ExitCode {
 
 /// Runs a plan, with `beside` running beside it on the control thread.
 pub(super) fn serve(plan: Plan, beside: impl Future<Output = ()> + Send + 'static) -> ExitCode {
-    tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
     match app::run(plan, beside) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
