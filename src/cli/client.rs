@@ -23,21 +23,21 @@ const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
 
 /// How to reach a running process.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ClientArgs {
+pub(super) struct ClientArgs {
     /// The admin endpoint of the running process: IP:PORT, HOST:PORT or unix:PATH
     #[arg(long, env = "PEERWAY_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
-    pub admin: Place,
+    pub(super) admin: Place,
     /// File with the token, where the process asks for one
     #[arg(long, env = "PEERWAY_TOKEN", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
     /// Print the API's JSON as it is
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// Where an admin endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// TCP, `host:port`.
     Tcp(String),
     /// A unix socket.
@@ -69,7 +69,7 @@ impl fmt::Display for Place {
 
 /// Why a client command failed; all of these are exit code 1.
 #[derive(Debug)]
-pub enum CliError {
+pub(super) enum CliError {
     /// Nobody answers there.
     Unreachable(Place, String),
     /// The process said no.
@@ -117,7 +117,7 @@ impl ClientArgs {
     ///
     /// # Errors
     /// Nobody answers, or not with success.
-    pub fn ask(&self, method: Method, path: &str) -> Result<Bytes, CliError> {
+    pub(super) fn ask(&self, method: Method, path: &str) -> Result<Bytes, CliError> {
         let unreachable = |why: String| CliError::Unreachable(self.admin.clone(), why);
         let request = self.request(method, path)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -138,7 +138,7 @@ impl ClientArgs {
     ///
     /// # Errors
     /// It is not what this program's API gives.
-    pub fn read<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CliError> {
+    pub(super) fn read<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CliError> {
         serde_json::from_slice(body).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
     }
 

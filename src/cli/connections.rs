@@ -8,25 +8,25 @@ use super::table::{Align, Column, size, span, table};
 
 /// Which connections to show.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ConnectionsArgs {
+pub(super) struct ConnectionsArgs {
     /// How to reach the process.
     #[command(flatten)]
-    pub client: ClientArgs,
+    pub(super) client: ClientArgs,
     /// At most so many, up to 1000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub limit: u32,
+    pub(super) limit: u32,
     /// Only those after this id, as the last page's end says
     #[arg(long, value_name = "ID")]
-    pub after: Option<String>,
+    pub(super) after: Option<String>,
     /// Only those of this listener
     #[arg(long, value_name = "NAME")]
-    pub listener: Option<String>,
+    pub(super) listener: Option<String>,
     /// Only those of this pool
     #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
+    pub(super) pool: Option<String>,
     /// Only those of this backend
     #[arg(long, value_name = "NAME")]
-    pub backend: Option<String>,
+    pub(super) backend: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +71,7 @@ const COLUMNS: [Column; 10] = [
 ///
 /// # Errors
 /// The process does not answer, or refuses.
-pub fn connections(args: &ConnectionsArgs) -> Result<(), CliError> {
+pub(super) fn connections(args: &ConnectionsArgs) -> Result<(), CliError> {
     let body = args.client.ask(Method::GET, &path(args))?;
     if args.client.json {
         return print_json(&body);

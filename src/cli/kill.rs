@@ -6,20 +6,20 @@ use super::client::{CliError, ClientArgs, encode, print};
 
 /// Which connection to end.
 #[derive(Debug, Clone, clap::Args)]
-pub struct KillArgs {
+pub(super) struct KillArgs {
     /// How to reach the process.
     #[command(flatten)]
-    pub client: ClientArgs,
+    pub(super) client: ClientArgs,
     /// The connection's id, from `peerway connections` or the access log
     #[arg(value_name = "ID")]
-    pub id: String,
+    pub(super) id: String,
 }
 
 /// Ends the connection.
 ///
 /// # Errors
 /// The process does not answer, or there is no such connection.
-pub fn kill(args: &KillArgs) -> Result<(), CliError> {
+pub(super) fn kill(args: &KillArgs) -> Result<(), CliError> {
     args.client.ask(Method::DELETE, &format!("/api/v1/connections/{}", encode(&args.id)))?;
     match args.client.json {
         true => Ok(()),

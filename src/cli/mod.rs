@@ -1,11 +1,11 @@
 //! The command line: what can be asked, and the exit codes of the answers.
 
 mod check;
-pub mod client;
-pub mod connections;
+mod client;
+mod connections;
 mod demo;
-pub mod kill;
-pub mod pools;
+mod kill;
+mod pools;
 mod run;
 mod schema;
 mod table;
@@ -48,6 +48,12 @@ enum Command {
         #[arg(value_name = "FILE|DIR", required = true)]
         config: Vec<PathBuf>,
     },
+    /// Show the pools of the running process, and how their backends are
+    Pools(client::ClientArgs),
+    /// Show who is connected to the running process
+    Connections(connections::ConnectionsArgs),
+    /// End one connection of the running process, with a reset
+    Kill(kill::KillArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the annotated reference configuration
@@ -60,8 +66,22 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Demo => demo::demo(),
         Command::Check { config } => check::check(&config),
+        Command::Pools(client) => asked(pools::pools(&client)),
+        Command::Connections(args) => asked(connections::connections(&args)),
+        Command::Kill(args) => asked(kill::kill(&args)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
+    }
+}
+
+/// The exit code of a question to the running process, its error said.
+fn asked(result: Result<(), client::CliError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -47,7 +47,7 @@ const COLUMNS: [Column; 10] = [
 ///
 /// # Errors
 /// The process does not answer, or refuses.
-pub fn pools(client: &ClientArgs) -> Result<(), CliError> {
+pub(super) fn pools(client: &ClientArgs) -> Result<(), CliError> {
     let body = client.ask(Method::GET, "/api/v1/pools")?;
     if client.json {
         return print_json(&body);
