@@ -1,6 +1,6 @@
 //! Configuration: files in, a [`plan::Plan`] or every error at once out.
 //!
-//! `tree` parses YAML and keeps every place, `expand` fills in variables, `files` follows `include` and merges,
+//! `yaml` parses text into a `tree` that keeps every place, `expand` fills in variables, `files` follows `include` and merges,
 //! `check` compares the result with the one table of `keys`, `decode` builds the plan.
 
 mod address;
@@ -18,6 +18,7 @@ mod schema;
 mod section;
 mod tree;
 mod units;
+mod yaml;
 
 use std::path::PathBuf;
 

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use super::error::{Place, Report};
 use super::expand::{Env, expand};
 use super::scalar;
-use super::tree::{self, Node, Value};
+use super::tree::{Node, Value};
+use super::yaml;
 
 pub(super) use merge::merge;
 
@@ -152,7 +153,7 @@ fn refuse_include(document: &Document, message: &str, report: &mut Report) {
 }
 
 fn parse(text: &str, start: Place, env: Env<'_>, report: &mut Report) -> Option<Document> {
-    let mut root = tree::parse(text, start, report)?;
+    let mut root = yaml::parse(text, start, report)?;
     match root.value {
         Value::Map(_) => {
             expand(&mut root, "", env, report);

@@ -78,6 +78,7 @@ const PASSIVE: &[Key] = &[
     Key::new("eject_for", TIMEOUT, "How long the first ejection lasts; each further one is longer.").default("10s"),
     Key::new("max_eject_for", TIMEOUT, "No ejection is longer.").default("5m"),
     Key::new("max_ejected", SHARE, "Never eject more than this share of the pool.").default("50%"),
-    Key::new("first_byte_within", TIMEOUT_OR_OFF, "A backend that takes longer for its first byte has failed.")
+    Key::new("first_byte_within", TIMEOUT_OR_OFF, "A backend that takes longer for its first byte has failed. The time runs from the client's first byte, or from \
+         connect when the backend speaks first; a session whose client sent nothing gives no sample.")
         .default("off"),
 ];

@@ -39,12 +39,14 @@ pub(in super::super) const LISTENER: &[Key] = &[
     Key::new(
         "starttls",
         STARTTLS,
-        "Answer the protocol's own request for TLS first, then go on with `tls` or routing by `sni`. MySQL cannot be \
-         routed by name: its server speaks first.",
+        "Answer the protocol's own request for TLS first, then go on with `tls` or routing by `sni`. PostgreSQL without \
+         `tls` here is routed by the name in the hello, and the request is repeated to the backend. MySQL cannot be \
+         routed by name: its server speaks first, and its salt is part of the login.",
     )
     .example("postgres")
     .later(),
-    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with clients.").later(),
+    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with clients. A stream that ends without a close_notify was cut and counts as a reset. Half-closing \
+         works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
     Key::new(
         "admission",
         Kind::Map(ADMISSION),
@@ -52,7 +54,9 @@ pub(in super::super) const LISTENER: &[Key] = &[
          wins a tie; with any `allow`, what matches nothing is refused.",
     )
     .later(),
-    Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time. A session that reaches one is reset on both sides."),
+    Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time. A session that reaches one is reset on each side that has not finished: a peer never takes a \
+         session that was cut for one that ended well. A reload changes them for living sessions too, within a second or \
+         two."),
     Key::new("relay", RELAY, "How bytes are moved between the two sockets.").default("auto"),
     Key::new("on_remove", ON_CHANGE, "What happens to living sessions when a reload removes this listener.")
         .default("keep")
@@ -101,7 +105,10 @@ const MATCH: &[Key] = &[
 const ACTION: Kind = Kind::Choice(ACTION_WORDS);
 const ACTION_WORDS: &[Choice] = &[
     Choice::word("reject", "reset"),
-    Choice::word("drop", "silence: hold the socket unread until `timeouts.handshake`, then reset"),
+    Choice::word(
+        "drop",
+        "silence: hold the socket unread until `timeouts.handshake`, then reset; at most 1 % of `max_connections` of them",
+    ),
 ];
 
 const SPLIT: &[Key] = &[
@@ -139,7 +146,7 @@ const TLS: &[Key] = &[
         "ticket_keys",
         PATHS,
         "Files with keys for session tickets, shared with replicas, the newest first. Without it each process makes its \
-         own.",
+         own, and renews them when the authorities or revocation lists for client certificates change.",
     )
     .example("[k1, k2]"),
 ];
@@ -189,7 +196,10 @@ const REFUSE_WITH: Kind = Kind::Choice(REFUSE_WITH_WORDS);
 const REFUSE_WITH_WORDS: &[Choice] = &[
     Choice::word("reset", "a reset"),
     Choice::word("close", "an orderly end"),
-    Choice::word("drop", "silence: hold the socket unread until `timeouts.handshake`, then reset"),
+    Choice::word(
+        "drop",
+        "silence: hold the socket unread until `timeouts.handshake`, then reset; at most 1 % of `max_connections` of them",
+    ),
 ];
 
 const TIMEOUTS: &[Key] = &[

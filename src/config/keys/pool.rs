@@ -28,7 +28,8 @@ pub(in super::super) const POOL: &[Key] = &[
          go to its other addresses.",
     )
     .example("[10.0.0.1:8080, 10.0.0.3:8080]"),
-    Key::new("discover", Kind::Map(DISCOVER), "Find backends elsewhere; may stand beside `backends`.").later(),
+    Key::new("discover", Kind::Map(DISCOVER), "Find backends elsewhere, one of these ways; may stand beside `backends`. Every address found is a backend of its \
+         own.").later(),
     Key::new(
         "backend",
         Kind::Map(BACKEND_DEFAULTS),
@@ -41,14 +42,17 @@ pub(in super::super) const POOL: &[Key] = &[
     Key::new("on_failback", ON_CHANGE, "What happens then to sessions on lower tiers.").default("keep").later(),
     Key::new("single_active", BOOL, "Never have sessions on two backends at once.").default("false").later(),
     Key::new("connect", Kind::Map(CONNECT), "How a backend is reached, and what is tried when it is not."),
-    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with backends.").later(),
-    Key::new("starttls", STARTTLS, "Send the protocol's own request for TLS first.").example("postgres").later(),
+    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with backends. A stream that ends without a close_notify was cut and counts as a reset. Half-closing \
+         works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
+    Key::new("starttls", STARTTLS, "Send the protocol's own request for TLS first, and require the backend's consent.").example("postgres").later(),
     Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time for sessions of this pool; they beat the listener's."),
     Key::new("tcp", Kind::Map(TCP), "Options of the sockets to backends."),
     Key::new(
         "queue",
         Kind::Either(&[OFF, Kind::Map(QUEUE)]),
-        "Let sessions wait when every usable backend is at its `max_connections`; without it they are refused at once.",
+        "Let sessions wait when every usable backend is at its `max_connections`; without it they are refused at once. A \
+         client that resets, or finishes without having sent a byte, leaves the queue; one that finishes after sending \
+         stays.",
     )
     .later(),
     Key::new("health", Kind::Either(&[OFF, Kind::Map(HEALTH)]), "Find out which backends are usable.").later(),
@@ -165,8 +169,12 @@ const PROXY_FIELDS: &[Choice] = &[
 ];
 
 const TLS: &[Key] = &[
-    Key::new("server_name", TEXT, "Sent as SNI and checked against the names in the backend's certificate.")
-        .example("db.example.com"),
+    Key::new(
+        "server_name",
+        TEXT,
+        "Sent as SNI and checked against the alternative names in the backend's certificate, never its common name.",
+    )
+    .example("db.example.com"),
     Key::new("ca", PATH, "The authorities trusted, PEM; without it the system's.").example("ca.pem"),
     Key::new("cert", PATH, "A certificate to show, PEM.").example("me.pem"),
     Key::new("key", PATH, "Its key, PEM.").example("me.key"),

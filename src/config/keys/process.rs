@@ -64,8 +64,8 @@ pub(in super::super) const ROOT: &[Key] = &[
     Key::new(
         "sandbox",
         SANDBOX,
-        "Give up all access to files but the folders of the configuration and of keys, once everything is bound. A reload \
-         that needs another folder fails whole and says so.",
+        "Give up all access to files but the folders of the configuration and of keys, once everything is bound and before \
+         the first connection is accepted. A reload that needs another folder fails whole with `needs restart: PATH`.",
     )
     .default("off")
     .later(),
