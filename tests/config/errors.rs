@@ -335,6 +335,10 @@ fn wrong_endpoints() {
 #[test]
 fn wrong_listeners() {
     refused(&[
+        (
+            listener("tcp: { keepalive: { idle: 1500ms } }"),
+            &["5:31: listeners.l.tcp.keepalive.idle: 1.5s is not whole seconds, and the kernel counts in those"],
+        ),
         (before_pools(""), &["1:1: no listeners: say where clients arrive under `listeners`"]),
         (before_pools("listeners: {}\n"), &["1:1: no listeners: say where clients arrive under `listeners`"]),
         (
@@ -797,6 +801,12 @@ fn errors_in_defaults_are_reported_once_and_there() {
 #[test]
 fn errors_behind_anchors_are_reported_where_they_are_written() {
     refused(&[
+        (
+            before_pools(
+                "x-t: &t { idle: 5s, idle: 6s }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p, timeouts: *t }\n",
+            ),
+            &["1:21: listeners.a.timeouts.idle: duplicate key, first at line 1"],
+        ),
         (
             before_pools(
                 "x-t: &t { idle: 5 }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p, timeouts: *t }\n  b: { bind: 127.0.0.1:2, pool: p, timeouts: *t }\n",

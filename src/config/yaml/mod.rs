@@ -21,7 +21,6 @@ const SECOND_DOCUMENT: &str = "a second document starts here (`---`); one file h
 
 /// Parses one document. A syntax error is reported and gives `None`; duplicate keys are reported and dropped.
 pub(super) fn parse(text: &str, start: Place, report: &mut Report) -> Option<Node> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options(text.len())) {
         Ok(raw) => Some(Settler { start, report }.node(raw, "", false)),
         Err(error) => {
@@ -141,39 +140,23 @@ impl Settler<'_> {
     }
 
     fn entries(&mut self, pairs: Vec<Pair>, path: &str, ignored: bool) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
-        let mut known: HashMap<String, Known> = HashMap::with_capacity(pairs.len());
+        let mut entries = Vec::with_capacity(pairs.len());
+        // The parser has settled `<<` already: what it brings in yields to the map's own keys.
+        let mut lines = HashMap::with_capacity(pairs.len());
         for (key, value) in pairs {
-            let merged = key.referenced != key.defined;
-            let path = join(path, &key.value);
+            let (path, key_at) = (join(path, &key.value), place(key.defined, self.start));
             let node = self.node(value, &path, ignored || key.value.starts_with("x-"));
-            let entry = Entry { key: key.value, key_at: place(key.defined, self.start), node };
-            match known.get_mut(&entry.key) {
+            match lines.get(&key.value) {
                 None => {
-                    known.insert(entry.key.clone(), Known { index: entries.len(), merged });
-                    entries.push(entry);
-                }
-                // What `<<` brings in yields to the map's own keys, and to what an earlier `<<` brought.
-                Some(_) if merged => {}
-                Some(earlier) if earlier.merged => {
-                    earlier.merged = false;
-                    entries[earlier.index] = entry;
+                    lines.insert(key.value.clone(), key_at.line);
+                    entries.push(Entry { key: key.value, key_at, node });
                 }
                 Some(_) if ignored => {}
-                Some(earlier) => {
-                    let line = entries[earlier.index].key_at.line;
-                    self.report.error(entry.key_at, &path, format!("duplicate key, first at line {line}"));
-                }
+                Some(line) => self.report.error(key_at, &path, format!("duplicate key, first at line {line}")),
             }
         }
         entries
     }
-}
-
-/// A key seen before in the same map.
-struct Known {
-    index: usize,
-    merged: bool,
 }
 
 fn place(location: Location, start: Place) -> Place {
