@@ -6,3 +6,10 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod deploy;
+mod nginx;
+mod openssh;
+mod postgres;
+mod prometheus;
+mod redis;

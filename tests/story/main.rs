@@ -4,4 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
+mod bytes;
+mod command;
+mod dial;
+mod ends;
+mod engines;
 mod harness;
+mod limits;
+mod logs;
+mod places;
+mod resets;
+mod shutdown;
+mod timeouts;

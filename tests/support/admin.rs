@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use serde_json::Value;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket, Type};
 
 use super::PATIENCE;
 
@@ -44,10 +44,21 @@ impl Admin {
         self.try_ask(method, path, headers).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// The same, for an endpoint that may be gone.
+    /// A request that claims to be meant for another host.
+    #[track_caller]
+    pub(crate) fn ask_host(&self, host: &str, method: &str, path: &str) -> Answer {
+        self.exchange(host, method, path, "").unwrap()
+    }
+
+    /// The same as [`Admin::ask`], for an endpoint that may be gone.
     pub(crate) fn try_ask(&self, method: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
+        let unix = self.address.starts_with("unix:");
+        let host = if unix { "localhost" } else { &self.address };
+        self.exchange(host, method, path, headers)
+    }
+
+    fn exchange(&self, host: &str, method: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
         let mut socket = self.connect()?;
-        let host = if self.address.starts_with("unix:") { "localhost" } else { &self.address };
         write!(socket, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n")?;
         let mut raw = Vec::new();
         socket.read_to_end(&mut raw)?;
@@ -65,7 +76,6 @@ impl Admin {
             None => self.address.parse::<std::net::SocketAddr>().unwrap().into(),
         };
         let socket = Socket::new(address.domain(), Type::STREAM, None)?;
-        debug_assert!(address.domain() != Domain::PACKET);
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(&address)?;
         Ok(socket)

@@ -11,9 +11,9 @@ mod process;
 mod proxy;
 
 pub(crate) use admin::Admin;
-pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, send_across, socket_pair_direct};
-pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, resident_kib};
-pub(crate) use proxy::{Proxy, Setup};
+pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, random_file, send_across, socket_pair_direct};
+pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};
+pub(crate) use proxy::{Proxy, Setup, binary};
 
 use std::time::{Duration, Instant};
 

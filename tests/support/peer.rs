@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -55,9 +55,10 @@ impl Peer {
         Self::new(self.socket, says, hears)
     }
 
-    /// A small receive buffer, so that a peer that does not read stalls its sender early.
+    /// A receive buffer of a few segments, so that a peer that does not read stalls its sender early. Less than a
+    /// segment (64 KiB here) would make the kernel wait 200 ms for each.
     pub(crate) fn reads_little(self) -> Self {
-        self.socket.set_recv_buffer_size(4096).unwrap();
+        self.socket.set_recv_buffer_size(128 * 1024).unwrap();
         self
     }
 
@@ -156,10 +157,12 @@ impl Peer {
     /// The same, for resets that are due later.
     #[track_caller]
     pub(crate) fn hear_reset_within(&mut self, within: Duration) {
-        let seen = wait_for(&self.socket, PollFlags::empty(), within);
-        assert!(seen.contains(PollFlags::ERR), "expected a reset within {within:?}, saw {seen:?}");
+        let start = Instant::now();
         let mut buffer = vec![0; CHUNK as usize];
         loop {
+            let left = within.saturating_sub(start.elapsed());
+            let seen = wait_for(&self.socket, PollFlags::IN, left);
+            assert!(!seen.is_empty(), "expected a reset within {within:?}, heard nothing");
             match (&self.socket).read(&mut buffer) {
                 Ok(0) => panic!("a clean end at offset {} where a reset was due", self.hears.at),
                 Ok(read) => self.hears.check(&buffer[..read]),
@@ -167,6 +170,14 @@ impl Peer {
                 Err(error) => panic!("expected a reset, got {error}"),
             }
         }
+    }
+
+    /// The reset reaches a peer that neither reads nor writes, whatever is still to be read before it.
+    #[track_caller]
+    pub(crate) fn feel_reset(&mut self) {
+        let seen = wait_for(&self.socket, PollFlags::empty(), RESET_WITHIN);
+        assert!(seen.contains(PollFlags::ERR), "expected a reset within {RESET_WITHIN:?}, saw {seen:?}");
+        self.hear_reset();
     }
 
     /// The session was aborted after the other side's end had been heard: the kernel says EPIPE then.
@@ -193,7 +204,9 @@ impl Peer {
 
     /// No more will be said: FIN.
     pub(crate) fn finish(&mut self) {
-        self.socket.shutdown(Shutdown::Write).unwrap();
+        if let Err(error) = self.socket.shutdown(Shutdown::Write) {
+            panic!("finish: {error}");
+        }
     }
 
     /// Aborts the session: RST.
@@ -268,9 +281,9 @@ impl Backend {
         Self::new().address()
     }
 
-    /// Sessions start with a receive buffer this small.
+    /// Sessions start with a receive buffer of a few segments.
     pub(crate) fn reads_little(self) -> Self {
-        self.listener.set_recv_buffer_size(4096).unwrap();
+        self.listener.set_recv_buffer_size(128 * 1024).unwrap();
         self
     }
 
@@ -450,6 +463,19 @@ impl Stream {
             panic!("byte at offset {at} is {:#04x}, not {:#04x}: lost, doubled or altered", bytes[wrong], due[wrong]);
         }
         self.at += bytes.len() as u64;
+    }
+}
+
+/// Writes a file of pseudo-random bytes, for programs that move files.
+pub(crate) fn random_file(path: &Path, length: u64) {
+    let mut file = std::fs::File::create(path).unwrap();
+    let mut stream = Stream::new(length);
+    let mut buffer = vec![0; CHUNK as usize];
+    while stream.at < length {
+        let chunk = &mut buffer[..(length - stream.at).min(CHUNK) as usize];
+        stream.peek(chunk);
+        stream.at += chunk.len() as u64;
+        file.write_all(chunk).unwrap();
     }
 }
 

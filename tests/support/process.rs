@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -66,6 +67,26 @@ impl Drop for Program {
 pub(super) fn end(id: u32, signal: rustix::process::Signal) {
     let id = rustix::process::Pid::from_raw(id as i32).unwrap();
     let _ = rustix::process::kill_process(id, signal);
+}
+
+/// A program of this machine, wherever its package puts it. A missing one fails the test.
+#[track_caller]
+pub(crate) fn program(name: &str) -> Command {
+    let mut places: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    places.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    places.extend(versions.map(|version| version.path().join("bin")));
+    let found = places.iter().map(|place| place.join(name)).find(|path| path.is_file());
+    Command::new(found.unwrap_or_else(|| panic!("{name} is not installed; tests/run installs it")))
+}
+
+/// Runs a command to its end, which must be a success; returns what it printed.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{said}\n{complained}", output.status);
+    format!("{said}{complained}")
 }
 
 /// A port of 127.0.0.1 that was free a moment ago, for programs that cannot choose one themselves.

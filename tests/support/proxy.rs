@@ -1,6 +1,7 @@
 //! A real proxy: the binary under test, its file in a folder of its own, its two logs.
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,12 @@ impl Setup {
     /// With a file of the test's own.
     pub(crate) fn file(yaml: impl Into<String>) -> Self {
         Self { whole: Some(yaml.into()), ..Self::to::<SocketAddr>([]) }
+    }
+
+    /// One more backend.
+    pub(crate) fn backend(mut self, address: impl Address) -> Self {
+        self.backends.push(address.text());
+        self
     }
 
     /// `front` binds here instead.
@@ -123,7 +130,8 @@ impl Setup {
         (status.code(), proxy.log.all().join("\n"))
     }
 
-    fn launch(self) -> Proxy {
+    /// Starts it and does not wait.
+    pub(crate) fn launch(self) -> Proxy {
         raise_own_limit();
         let file = self.dir.path().join("peerway.yaml");
         std::fs::write(&file, self.yaml()).unwrap();
@@ -190,6 +198,15 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn connect(&self) -> Peer {
         Peer::connect(self.address("front"))
+    }
+
+    /// A newcomer is reset: the reset may be there before its connect returns.
+    #[track_caller]
+    pub(crate) fn is_turned_away(&self) {
+        match Peer::try_connect(self.address("front")) {
+            Ok(mut client) => client.hear_reset(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
     }
 
     /// A whole session: the client's end and the backend's end.

@@ -1,0 +1,54 @@
+//! nginx and curl: a file of one GiB, and many small answers.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::{Program, Setup, free_port, program, random_file, run};
+
+fn nginx() -> (Program, u16, TempDir) {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let file = dir.path().join("nginx.conf");
+    fs::write(&file, configuration(dir.path(), port)).unwrap();
+    let mut server = program("nginx");
+    server.arg("-p").arg(dir.path()).arg("-c").arg(&file).arg("-e").arg("stderr");
+    (Program::start(&mut server).listening(port), port, dir)
+}
+
+fn configuration(dir: &Path, port: u16) -> String {
+    let dir = dir.display();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths: String = paths.map(|name| format!("{name}_temp_path {dir}/{name};\n")).concat();
+    format!(
+        "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr;\n\
+         events {{ worker_connections 512; }}\n\
+         http {{ access_log off; sendfile on; {paths} server {{ listen 127.0.0.1:{port}; root {dir}; }} }}\n"
+    )
+}
+
+#[test]
+fn a_gibibyte_is_downloaded_unchanged_by_each_engine() {
+    let (_server, port, dir) = nginx();
+    let file = dir.path().join("big");
+    random_file(&file, 1 << 30);
+    for engine in ["relay: auto", "relay: copy"] {
+        let proxy = Setup::to([format!("127.0.0.1:{port}")]).listener(engine).start();
+        let download = "set -o pipefail; curl -fsS --max-time 300 \"$1\" | cmp - \"$2\"";
+        let from = format!("http://{}/big", proxy.address("front"));
+        run(program("bash").args(["-c", download, "bash", &from]).arg(&file));
+        let down = proxy.ended()["bytes_down"].as_u64().unwrap();
+        assert!((1 << 30..(1 << 30) + 4096).contains(&down), "{down} bytes are in the log");
+    }
+}
+
+#[test]
+fn a_thousand_small_downloads_on_connections_of_their_own() {
+    let (_server, port, dir) = nginx();
+    fs::write(dir.path().join("small"), "hello\n").unwrap();
+    let proxy = Setup::to([format!("127.0.0.1:{port}")]).start();
+    let to = format!("http://{}/small?[1-1000]", proxy.address("front"));
+    let said = run(program("curl").args(["-fsS", "--no-keepalive", "-H", "Connection: close", &to]));
+    assert_eq!(said, "hello\n".repeat(1000));
+    assert_eq!(proxy.metric("peerway_listener_connections_total{listener=\"front\"}"), 1000.0);
+}

@@ -1,0 +1,221 @@
+//! Aborts: a reset on one side is a reset on the other, soon, and never a clean end.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Backend, Blackhole, MB, Setup, Wait, send_across};
+
+/// Each way of moving bytes has to notice by itself.
+const ENGINES: [&str; 3] = ["relay: copy", "relay: splice", "relay: auto"];
+
+#[test]
+fn client_resets_while_the_backend_is_dialled() {
+    let hole = Blackhole::new();
+    let proxy = Setup::to([hole.address()]).pool("connect: { timeout: 20s, deadline: 30s }").start();
+    let mut client = proxy.connect();
+    client.say(100);
+    thread::sleep(Duration::from_millis(200));
+    client.reset();
+    assert_eq!(proxy.why(), "client_reset client connect");
+    assert_eq!(proxy.active(), 0.0);
+    let backend = hole.open();
+    assert!(backend.accept_within(Wait::For(Duration::from_secs(4))).is_none(), "the dial goes on");
+}
+
+#[test]
+fn client_resets_an_idle_session() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut client, &mut server, MB);
+        send_across(&mut server, &mut client, MB);
+        thread::sleep(Duration::from_millis(50));
+        client.reset();
+        server.feel_reset();
+        assert_eq!(proxy.why(), "client_reset client data", "{engine}");
+    }
+}
+
+#[test]
+fn server_resets_an_idle_session() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut client, &mut server, MB);
+        send_across(&mut server, &mut client, MB);
+        thread::sleep(Duration::from_millis(50));
+        server.reset();
+        client.feel_reset();
+        assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
+
+#[test]
+fn client_resets_a_session_that_has_carried_nothing() {
+    let backend = Backend::new();
+    let proxy = Setup::to([&backend]).start();
+    let (client, mut server) = proxy.session(&backend);
+    client.reset();
+    server.hear_reset();
+    assert!(proxy.why().starts_with("client_reset client"));
+}
+
+#[test]
+fn the_one_who_sends_resets_in_mid_stream() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut server, &mut client, 1);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                client.say(20 * MB);
+                client.reset();
+            });
+            server.hear(MB);
+            server.hear_reset_within(Duration::from_secs(10));
+        });
+        assert_eq!(proxy.why(), "client_reset client data", "{engine}");
+
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut server, &mut client, 1);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                server.say(20 * MB);
+                server.reset();
+            });
+            client.hear(MB);
+            client.hear_reset_within(Duration::from_secs(10));
+        });
+        assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
+
+#[test]
+fn the_one_who_listens_resets_in_mid_stream() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut server, &mut client, 1);
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| client.try_say(1 << 40));
+            server.hear(MB);
+            server.reset();
+            assert!(sender.join().unwrap().is_err(), "{engine}");
+        });
+        assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
+
+#[test]
+fn client_resets_while_the_server_does_not_read() {
+    for engine in ENGINES {
+        let backend = Backend::new().reads_little();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        client.say_until_stalled();
+        client.reset();
+        server.feel_reset();
+        assert_eq!(proxy.why(), "client_reset client first_byte", "{engine}");
+    }
+}
+
+#[test]
+fn server_resets_while_it_does_not_read() {
+    for engine in ENGINES {
+        let backend = Backend::new().reads_little();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, server) = proxy.session(&backend);
+        client.say_until_stalled();
+        server.reset();
+        client.feel_reset();
+        assert_eq!(proxy.why(), "backend_reset backend first_byte", "{engine}");
+    }
+}
+
+#[test]
+fn server_resets_while_the_client_does_not_read() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (client, server) = proxy.session(&backend);
+        let (mut client, mut server) = (client.reads_little(), server);
+        server.say_until_stalled();
+        server.reset();
+        client.feel_reset();
+        assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
+
+#[test]
+fn client_resets_after_its_own_end() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        client.say(1000);
+        client.finish();
+        server.hear(1000);
+        server.hear_end();
+        client.reset();
+        server.hear_reset_after_end();
+        assert_eq!(proxy.why(), "client_reset client closing", "{engine}");
+    }
+}
+
+#[test]
+fn server_resets_after_the_clients_end() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        client.finish();
+        server.hear_end();
+        server.say(1000);
+        client.hear(1000);
+        server.reset();
+        client.feel_reset();
+        assert_eq!(proxy.why(), "backend_reset backend closing", "{engine}");
+    }
+}
+
+#[test]
+fn client_resets_behind_an_end_that_could_not_be_delivered_yet() {
+    for engine in ENGINES {
+        let backend = Backend::new().reads_little();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        client.say_until_stalled();
+        client.finish();
+        thread::sleep(Duration::from_millis(100));
+        client.reset();
+        server.feel_reset();
+        assert!(proxy.why().starts_with("client_reset client"), "{engine}");
+    }
+}
+
+#[test]
+fn a_close_with_unread_bytes_is_an_abort() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut server, &mut client, 1);
+        server.say(1000);
+        thread::sleep(Duration::from_millis(100));
+        client.close();
+        server.feel_reset();
+        assert_eq!(proxy.why(), "client_reset client data", "{engine}");
+
+        let (mut client, mut server) = proxy.session(&backend);
+        send_across(&mut server, &mut client, 1);
+        client.say(1000);
+        thread::sleep(Duration::from_millis(100));
+        server.close();
+        client.feel_reset();
+        assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
