@@ -1,0 +1,204 @@
+//! A process without workers: real state, real endpoints on port 0, sessions opened by hand.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use peerway::admin::{Endpoint, State};
+use peerway::admission::Gate;
+use peerway::backend::Registry;
+use peerway::balance::CATALOGUE;
+use peerway::config::{self, plan::Plan};
+use peerway::discover::System;
+use peerway::drain::{Lifecycle, Stage};
+use peerway::ledger::{AccessLogs, Entry, Ledger};
+use peerway::listener::{Accepted, ListenerLive};
+use peerway::metrics::Reloads;
+use peerway::net::{Peer, Stream};
+use peerway::pool::{Keeper, Pool};
+use peerway::relay::Workbench;
+use peerway::route::{Listening, Live};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LISTENERS: &str = "
+listeners:
+  front: { bind: 127.0.0.1:0, pool: web, log: { access: off } }
+  back: { bind: 127.0.0.1:0, pool: db, log: { access: off } }
+pools:
+  web:
+    policy: random
+    backends: [ { name: one, address: \"127.0.0.1:1\", weight: 3 }, { name: two, address: \"127.0.0.1:2\", disabled: true } ]
+  db: { backends: [ { name: named, address: \"localhost:5\" } ] }
+  empty: { backends: [] }
+";
+
+/// The process.
+pub(crate) struct Fixture {
+    runtime: tokio::runtime::Runtime,
+    pub(crate) state: Arc<State>,
+    plan: Plan,
+}
+
+/// An answer in its parts.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Fixture {
+    /// With these top-level settings besides the listeners and pools above; ready.
+    pub(crate) fn new(settings: &str) -> Self {
+        Self::of(&format!("{settings}\n{LISTENERS}"))
+    }
+
+    /// With one listener and one pool of these backends.
+    pub(crate) fn with_pool(backends: &str) -> Self {
+        Self::of(&format!(
+            "listeners: {{ l: {{ bind: 127.0.0.1:0, pool: p }} }}\npools: {{ p: {{ backends: [{backends}] }} }}"
+        ))
+    }
+
+    fn of(yaml: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let plan = config::parse("test.yaml", yaml, &CATALOGUE, &|_| None);
+        let plan = plan.unwrap_or_else(|errors| panic!("{errors}"));
+        let state = Arc::new(runtime.block_on(state(&plan, runtime.handle().clone())));
+        state.life.enter(Stage::Ready);
+        Self { runtime, state, plan }
+    }
+
+    /// Serves the admin endpoint of the settings, or one on loopback.
+    pub(crate) fn admin(&self) -> Server {
+        let endpoint = Endpoint::admin(self.plan.admin.as_ref().expect("admin in the settings")).unwrap();
+        self.serve(endpoint)
+    }
+
+    /// Serves a metrics endpoint.
+    pub(crate) fn metrics(&self) -> Server {
+        self.serve(Endpoint::metrics(([127, 0, 0, 1], 0).into()).unwrap())
+    }
+
+    pub(crate) fn serve(&self, endpoint: Endpoint) -> Server {
+        let address = endpoint.address().to_owned();
+        self.runtime.spawn(endpoint.serve(self.state.clone()));
+        Server { address }
+    }
+
+    /// Opens a session at `listener`; it ends with the entry.
+    pub(crate) fn session(&self, listener: &str) -> (Entry, TcpStream) {
+        let live = self.state.live.load_full();
+        let listening = &live.listeners[listener];
+        self.runtime.block_on(async {
+            let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+            let (stream, peer) = socket.accept().await.unwrap();
+            listening.live.cells.connections.inc();
+            let accepted = Accepted {
+                stream: Stream::Tcp(stream),
+                peer: Peer::tcp(peer),
+                listener: listening.live.clone(),
+                permit: self.state.gate.enter().await.unwrap(),
+                at: Instant::now(),
+            };
+            let entry = self.state.ledger.open(&accepted, 0);
+            entry.routed(&listening.pool);
+            (entry, client)
+        })
+    }
+}
+
+async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
+    let registry = Registry::new(1);
+    let mut pools = std::collections::BTreeMap::new();
+    for settings in &plan.pools {
+        let pool = Arc::new(Pool::new(settings.clone()));
+        Keeper::new(pool.clone(), &registry, Arc::new(System)).start().await;
+        pools.insert(settings.name.clone(), pool);
+    }
+    let listening = |settings: &config::plan::Listener| Listening {
+        live: Arc::new(ListenerLive::new(settings.clone(), 1)),
+        bound: vec!["127.0.0.1:4321".into()],
+        pool: pools[&settings.pool].clone(),
+    };
+    let listeners = plan.listeners.iter().map(|settings| (settings.name.clone(), listening(settings))).collect();
+    let live = Live { plan: plan.clone(), generation: 1, listeners, pools };
+    State {
+        live: Arc::new(ArcSwap::from_pointee(live)),
+        ledger: Arc::new(Ledger::new(1, AccessLogs::open(plan).unwrap())),
+        gate: Arc::new(Gate::new(1000, plan.overflow)),
+        life: Arc::new(Lifecycle::default()),
+        benches: vec![Arc::new(Workbench::new(0, 4))],
+        runtimes: vec![runtime],
+        reloads: Arc::new(Reloads::new(SystemTime::now())),
+        log_dropped: Arc::default(),
+    }
+}
+
+/// A served endpoint.
+pub(crate) struct Server {
+    pub(crate) address: String,
+}
+
+impl Server {
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address.parse::<SocketAddr>().unwrap()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// `method path` with more header lines, each with its end.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let host = &self.address;
+        self.raw(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"))
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "")
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self, path: &str) -> serde_json::Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(answer.head.contains("content-type: application/json\r\n"), "{}", answer.head);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// These bytes, and all that comes back.
+    #[track_caller]
+    pub(crate) fn raw(&self, bytes: &str) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        read(stream)
+    }
+}
+
+/// Reads to the end of the connection.
+#[track_caller]
+pub(crate) fn read(mut stream: impl Read) -> Answer {
+    let mut raw = String::new();
+    stream.read_to_string(&mut raw).unwrap();
+    let (head, body) = raw.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {raw:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+}
+
+impl Answer {
+    /// It is a problem of this status, and its detail says so.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, detail: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.head.contains("content-type: application/problem+json\r\n"), "{}", self.head);
+        let problem: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!((&problem["status"], &problem["type"]), (&status.into(), &"about:blank".into()));
+        assert!(!problem["title"].as_str().unwrap().is_empty());
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+}
