@@ -187,3 +187,7 @@ fn form(format: LogFormat) -> Form {
         LogFormat::Text => Form::Text,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests;

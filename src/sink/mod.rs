@@ -17,9 +17,10 @@ pub use line::{Form, Line};
 use output::Output;
 pub use timestamp::{Rfc3339, rfc3339};
 
-/// Bytes that may wait for a sink: some 3 000 lines, half a second of a very busy proxy. Beyond it
-/// lines are dropped; a larger queue would only make a stuck sink cost more memory.
-const QUEUE: usize = 2 * 1024 * 1024;
+/// Bytes that may wait for a sink, those in its thread's hands included: some 2 000 lines, several
+/// tenths of a second of a very busy proxy. Beyond it lines are dropped; a larger queue would only
+/// make a stuck sink cost more memory.
+const QUEUE: usize = 1024 * 1024;
 /// A buffer that has grown past this is given back once it is written.
 const KEEP: usize = 64 * 1024;
 /// After a failing write, so that a full disk costs a few calls a second and not a processor.
@@ -51,8 +52,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// The thread has lines in hand that are not written yet.
+    /// The thread has taken lines, or a wish to open the file again, and is not done with it.
     busy: bool,
+    /// Bytes of the lines that it has taken.
+    in_hand: usize,
     reopen: bool,
     closing: bool,
 }
@@ -73,7 +76,7 @@ impl Sink {
     /// Queues one line, which ends with a newline. Never waits for the sink.
     pub fn write(&self, line: &[u8]) {
         let mut state = self.0.lock();
-        if state.waiting.len() + line.len() > QUEUE {
+        if state.in_hand + state.waiting.len() + line.len() > QUEUE {
             self.0.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -142,7 +145,7 @@ impl Shared {
     /// Waits for lines; says whether to open the file again first. `None` is the end.
     fn take(&self, batch: &mut Vec<u8>) -> Option<bool> {
         let mut state = self.lock();
-        state.busy = false;
+        (state.busy, state.in_hand) = (false, 0);
         self.changed.notify_all();
         while state.waiting.is_empty() && !state.reopen {
             if state.closing {
@@ -150,8 +153,8 @@ impl Shared {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.busy = true;
         std::mem::swap(&mut state.waiting, batch);
+        (state.busy, state.in_hand) = (true, batch.len());
         Some(std::mem::take(&mut state.reopen))
     }
 
