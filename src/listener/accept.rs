@@ -95,8 +95,9 @@ impl Acceptor {
     async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
         let at = Instant::now();
         let cells = &self.listener.cells;
-        cells.connections.inc();
         let permit = self.gate.enter().await;
+        // Not before: a client that waits here is neither refused nor active, so that the sum would be wrong.
+        cells.connections.inc();
         let waited = at.elapsed();
         if waited > Duration::from_millis(1) {
             cells.accept_paused.add(waited);
