@@ -5,7 +5,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, MB, Peer, Proxy, Setup, descriptors, eventually, resident_kib, send_across};
+use crate::support::{
+    Backend, Blackhole, MB, Peer, Proxy, Setup, cpu_time, descriptors, eventually, resident_kib, send_across,
+};
 
 #[test]
 fn the_server_may_speak_first() {
@@ -24,16 +26,16 @@ fn both_directions_at_once() {
     for engine in ["relay: copy", "relay: splice", "relay: auto"] {
         let backend = Backend::new().echo();
         let proxy = Setup::to([&backend]).listener(engine).start();
-        let mut client = proxy.connect().seeded(7, 7);
-        let mut writer = Peer::new(client.socket.try_clone().unwrap(), 7, 7);
+        let client = proxy.connect().seeded(7, 7);
+        let (mut mouth, mut ear) = client.split();
         thread::scope(|scope| {
             scope.spawn(move || {
-                writer.say(100 * MB);
-                writer.finish();
+                mouth.say(100 * MB);
+                mouth.finish();
             });
-            client.hear(100 * MB);
+            ear.hear(100 * MB);
         });
-        client.hear_end();
+        ear.hear_end();
         let end = proxy.ended();
         assert_eq!((end["bytes_up"].as_u64(), end["bytes_down"].as_u64()), (Some(100 * MB), Some(100 * MB)));
     }
@@ -118,6 +120,47 @@ fn peers_that_do_not_read_cost_a_bounded_amount_of_memory() {
         });
         let each = resident_kib(proxy.id()).saturating_sub(before) / SESSIONS;
         assert!(each <= 2 * 64 + 16, "{engine}: {each} KiB for each session that stands still");
+    }
+}
+
+#[test]
+fn sessions_that_stand_still_use_no_cpu() {
+    for engine in ["relay: copy", "relay: splice"] {
+        let (backend, hole) = (Backend::new().reads_little(), Blackhole::new());
+        let listener = |pool| format!("  {pool}: {{ bind: 127.0.0.1:0, pool: {pool}, {engine} }}\n");
+        let pool = |name, at| format!("  {name}: {{ backends: \"{at}\" }}\n");
+        let (listeners, pools) =
+            (["front", "hole"].map(listener), [pool("front", backend.address()), pool("hole", hole.address())]);
+        let proxy = Setup::file(format!("listeners:\n{}pools:\n{}", listeners.concat(), pools.concat())).start();
+        let _dialling = Peer::connect(proxy.address("hole"));
+        let session = |_| {
+            let (client, server) = proxy.session(&backend);
+            (client.reads_little(), server)
+        };
+        let mut still: Vec<(Peer, Peer)> = (0..8).map(session).collect();
+        thread::scope(|scope| {
+            for (number, (client, server)) in still.iter_mut().enumerate() {
+                scope.spawn(move || stand_still(number, client, server));
+            }
+        });
+        let before = cpu_time(proxy.id());
+        thread::sleep(Duration::from_secs(2));
+        let busy = cpu_time(proxy.id()) - before;
+        // 2 % of the time, five-fold.
+        assert!(busy <= Duration::from_millis(5 * 40), "{engine}: {busy:?} of CPU in 2 s");
+    }
+}
+
+/// Idle, stalled, ended in one direction, stalled with an end behind; each with a server that stalls or not.
+fn stand_still(number: usize, client: &mut Peer, server: &mut Peer) {
+    if number % 2 == 1 {
+        client.say_until_stalled();
+    }
+    if number % 4 >= 2 {
+        client.finish();
+    }
+    if number >= 4 {
+        server.say_until_stalled();
     }
 }
 

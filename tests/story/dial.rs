@@ -29,11 +29,13 @@ fn when_all_refuse_the_client_is_reset_soon_and_attempts_are_bounded() {
 }
 
 #[test]
-fn a_client_that_had_spoken_is_reset_when_all_refuse() {
-    let proxy = Setup::to([Backend::refusing()]).pool("connect: { attempts: 1 }").start();
+fn a_client_that_speaks_meanwhile_is_reset_when_nobody_answers() {
+    let hole = Blackhole::new();
+    let proxy = Setup::to([hole.address()]).pool("connect: { attempts: 1, timeout: 300ms }").start();
     let mut client = proxy.connect();
-    let _ = client.try_say(1000);
-    client.hear_reset();
+    client.say(1000);
+    client.hear_reset_within(5 * Duration::from_millis(300));
+    assert!(proxy.why().starts_with("connect_failed"));
 }
 
 #[test]
@@ -94,6 +96,14 @@ fn a_backend_that_comes_back_is_used_again() {
     drop(backend);
     proxy.is_turned_away();
     let backend = Backend::at(address);
+    let (mut client, mut server) = proxy.session(&backend);
+    send_across(&mut client, &mut server, 1000);
+}
+
+#[test]
+fn a_backend_may_be_named_by_its_host() {
+    let backend = Backend::new();
+    let proxy = Setup::to([format!("localhost:{}", backend.address().port())]).start();
     let (mut client, mut server) = proxy.session(&backend);
     send_across(&mut client, &mut server, 1000);
 }

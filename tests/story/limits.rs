@@ -5,7 +5,9 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Backend, Peer, Setup, Wait, cpu_time, eventually, send_across};
+use rustix::process::Signal;
+
+use crate::support::{Backend, Peer, Scrape, Setup, Wait, cpu_time, eventually, send_across};
 
 #[test]
 fn beyond_max_connections_newcomers_are_reset_and_counted() {
@@ -41,6 +43,40 @@ fn with_overflow_wait_newcomers_wait_in_the_kernel() {
 }
 
 #[test]
+fn those_who_wait_are_counted_for_what_they_are() {
+    let backend = Backend::new();
+    let proxy = Setup::to([&backend]).process("max_connections: 1\noverflow: wait").start();
+    let _served = proxy.session(&backend);
+    let _waiting: Vec<Peer> = (0..20).map(|_| proxy.connect()).collect();
+    thread::sleep(Duration::from_millis(200));
+    adds_up(&proxy.scrape());
+    assert_eq!(proxy.active(), 1.0);
+}
+
+#[test]
+fn with_overflow_wait_the_proxy_still_drains() {
+    let backend = Backend::new();
+    let mut proxy =
+        Setup::to([&backend]).process("max_connections: 1\noverflow: wait\nshutdown: { grace: 60s }").start();
+    let (client, server) = proxy.session(&backend);
+    let mut waiting = proxy.connect();
+    thread::sleep(Duration::from_millis(200));
+    proxy.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(200));
+    client.close();
+    server.close();
+    // Whoever the kernel let in before the signal is served, or told; never left hanging.
+    if let Some(mut server) = backend.accept_within(Wait::For(Duration::from_secs(1))) {
+        send_across(&mut waiting, &mut server, 1000);
+        waiting.close();
+        server.close();
+    } else {
+        waiting.hear_reset_within(Duration::from_secs(5));
+    }
+    assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
 fn with_64_descriptors_200_clients_do_not_hurt_those_who_are_served() {
     for limit in ["max_connections: auto", "max_connections: 1000"] {
         let backend = Backend::new().echo();
@@ -62,7 +98,7 @@ fn with_64_descriptors_200_clients_do_not_hurt_those_who_are_served() {
         assert!(busy < Duration::from_millis(5 * 100), "{limit}: {busy:?} of CPU in 2 s of exhaustion");
         talk(&mut served);
         drop(crowd);
-        eventually("a newcomer is served again", || answers(&proxy.connect()).then_some(()));
+        eventually("a newcomer is served again", || answers(Peer::try_connect(proxy.address("front"))).then_some(()));
         talk(&mut served);
     }
 }
@@ -78,15 +114,19 @@ fn every_connection_is_refused_closed_or_active_at_every_scrape() {
             scope.spawn(move || churn(to, seed));
         }
         for _ in 0..100 {
-            let scrape = proxy.scrape();
-            let all = scrape.get("peerway_listener_connections_total{listener=\"front\"}");
-            let refused = scrape.get("peerway_listener_refused_total{listener=\"front\"}");
-            let closed = scrape.get("peerway_sessions_closed_total{listener=\"front\"}");
-            let active = scrape.get("peerway_listener_active_connections{listener=\"front\"}");
-            assert_eq!(all, refused + closed + active, "{refused} refused + {closed} closed + {active} active");
+            adds_up(&proxy.scrape());
         }
     });
     assert!(proxy.metric("peerway_listener_refused_total") > 0.0, "the limit was never reached");
+}
+
+#[track_caller]
+fn adds_up(scrape: &Scrape) {
+    let all = scrape.get("peerway_listener_connections_total{listener=\"front\"}");
+    let refused = scrape.get("peerway_listener_refused_total{listener=\"front\"}");
+    let closed = scrape.get("peerway_sessions_closed_total{listener=\"front\"}");
+    let active = scrape.get("peerway_listener_active_connections{listener=\"front\"}");
+    assert_eq!(all, refused + closed + active, "{refused} refused + {closed} closed + {active} active");
 }
 
 /// Sessions that end in every way there is, one after the other.
@@ -106,6 +146,10 @@ fn churn(to: std::net::SocketAddr, seed: u64) {
     }
 }
 
-fn answers(client: &Peer) -> bool {
-    (&client.socket).write_all(b"?").is_ok() && (&client.socket).read(&mut [0]).is_ok_and(|read| read == 1)
+fn answers(client: std::io::Result<Peer>) -> bool {
+    let says = |client: Peer| {
+        (&client.socket).write_all(b"?")?;
+        (&client.socket).read(&mut [0])
+    };
+    client.and_then(says).is_ok_and(|read| read == 1)
 }

@@ -54,6 +54,32 @@ fn a_stuck_log_loses_lines_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_take_the_proxy_along() {
+    let backend = Backend::new().echo();
+    let mut proxy = Setup::to([&backend]).stdout_stuck().start();
+    proxy.close_stdout();
+    for _ in 0..50 {
+        let mut client = proxy.connect().seeded(1, 1);
+        client.say(1000);
+        client.hear(1000);
+    }
+    eventually("lines are dropped", || (proxy.metric("peerway_log_dropped_total") > 0.0).then_some(()));
+    assert_eq!(proxy.admin().get("/healthz").status, 200);
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_no_session() {
+    let backend = Backend::new().echo();
+    let proxy = Setup::to([&backend]).process("log: { access: { to: /dev/full } }").start();
+    for _ in 0..50 {
+        let mut client = proxy.connect().seeded(1, 1);
+        client.say(1000);
+        client.hear(1000);
+    }
+    eventually("lines are dropped", || (proxy.metric("peerway_log_dropped_total") > 0.0).then_some(()));
+}
+
+#[test]
 fn sigusr1_opens_the_log_file_again() {
     let backend = Backend::new();
     let proxy = Setup::to([&backend]).process("log: { access: { to: access.log } }").start();

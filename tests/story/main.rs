@@ -16,4 +16,5 @@ mod logs;
 mod places;
 mod resets;
 mod shutdown;
+mod storm;
 mod timeouts;

@@ -10,8 +10,8 @@ mod peer;
 mod process;
 mod proxy;
 
-pub(crate) use admin::Admin;
-pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, random_file, send_across, socket_pair_direct};
+pub(crate) use admin::{Admin, Scrape};
+pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};
 pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};
 pub(crate) use proxy::{Proxy, Setup, binary};
 

@@ -141,6 +141,24 @@ impl Peer {
         assert_eq!(extra, 0, "bytes before the end of stream");
     }
 
+    /// Reads and checks until the stream ends, cleanly or not.
+    pub(crate) fn hear_whatever(&mut self) -> std::io::Result<()> {
+        let mut buffer = vec![0; CHUNK as usize];
+        loop {
+            match (&self.socket).read(&mut buffer)? {
+                0 => return Ok(()),
+                read => self.hears.check(&buffer[..read]),
+            }
+        }
+    }
+
+    /// The same peer twice, for a thread that says and one that hears.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let socket = self.socket.try_clone().unwrap();
+        let (says, hears) = (Stream { ..self.says }, Stream { ..self.hears });
+        (self, Self { socket, says, hears })
+    }
+
     /// Nothing arrives for `span`: no byte, no end, no error.
     #[track_caller]
     pub(crate) fn hear_nothing(&mut self, span: Duration) {
@@ -276,9 +294,14 @@ impl Backend {
         Self { listener }
     }
 
-    /// A port where nobody listens: connections to it are refused.
+    /// A port where nobody listens: connections to it are refused. It stays taken for as long as the tests run,
+    /// so that no other test gets it and is called by a proxy that is not its own.
     pub(crate) fn refusing() -> SocketAddr {
-        Self::new().address()
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        std::mem::forget(socket);
+        address
     }
 
     /// Sessions start with a receive buffer of a few segments.
@@ -480,7 +503,7 @@ pub(crate) fn random_file(path: &Path, length: u64) {
 }
 
 /// SplitMix64's finaliser.
-fn mix(x: u64) -> u64 {
+pub(crate) fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -275,6 +275,11 @@ impl Proxy {
         self.access.all()
     }
 
+    /// Whoever should read its stdout is gone.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stuck = None;
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         end(self.child.id(), signal);
