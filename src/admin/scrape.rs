@@ -23,11 +23,13 @@ pub fn scrape(state: &State, process: &Process, format: Format) -> String {
 }
 
 fn write(state: &State, process: &Process, format: Format) -> Page {
-    /// A backend's samples, and a pool's or listener's, are about this long: the page is allocated once.
-    const BYTES_EACH: usize = 3 * 1024;
+    /// What a backend adds to a page, and a pool or listener at most, so that it is allocated once.
+    const BYTES_EACH: usize = 2 * 1024;
     let live = state.live.load();
     let (listeners, pools) = (listeners(&live), pools(&live));
-    let parts = pools.iter().map(|pool| 1 + pool.backends.len()).sum::<usize>() + listeners.len() + 4;
+    let with_histograms = live.plan.metrics.as_ref().is_some_and(|metrics| metrics.backend_histograms);
+    let backends = pools.iter().map(|pool| pool.backends.len()).sum::<usize>();
+    let parts = backends * (1 + usize::from(with_histograms)) + 3 * pools.len() + 3 * listeners.len() + 4;
     let mut page = Page::new(format, parts * BYTES_EACH);
     of_process(&mut page, state, &live);
     of_workers(&mut page, state);
@@ -36,7 +38,7 @@ fn write(state: &State, process: &Process, format: Format) -> Page {
     of_engines(&mut page, state);
     of_pools(&mut page, &pools);
     of_backends(&mut page, &pools);
-    if live.plan.metrics.as_ref().is_some_and(|metrics| metrics.backend_histograms) {
+    if with_histograms {
         histograms_of_backends(&mut page, &pools);
     }
     of_discovery(&mut page, &pools);

@@ -52,7 +52,18 @@ pub struct Endpoint {
 #[derive(Debug)]
 enum Listening {
     Tcp(StdTcpListener),
-    Unix(std::os::unix::net::UnixListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+/// The file of a unix socket, which goes with it.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody else's by now, or gone: either way there is nothing to do about it.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Why there is no endpoint.
@@ -117,9 +128,9 @@ impl Endpoint {
     pub async fn serve(self, state: Arc<State>) -> io::Result<()> {
         let site = Arc::new(self.site);
         let clients = Arc::new(Semaphore::new(CLIENTS));
-        let socket = match self.socket {
-            Listening::Tcp(socket) => Acceptor::Tcp(TcpListener::from_std(socket)?),
-            Listening::Unix(socket) => Acceptor::Unix(UnixListener::from_std(socket)?),
+        let (socket, _file) = match self.socket {
+            Listening::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
+            Listening::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
         };
         let mut pause = PAUSES.0;
         loop {
@@ -216,10 +227,10 @@ fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     const OWNER_ONLY: u32 = 0o600;
     let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None };
     let options = ListenerTcp { backlog: BACKLOG, fast_open: None, defer_accept: None, freebind: false, stream };
-    let bound = net::bind(&BindAddress::Unix(path, Some(OWNER_ONLY)), 1, &options)?;
+    let bound = net::bind(&BindAddress::Unix(path.clone(), Some(OWNER_ONLY)), 1, &options)?;
     let address = bound.address.to_string();
     match bound.sockets.into_iter().next() {
-        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket), address)),
+        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(path)), address)),
         _ => Err(io::Error::other("no socket")),
     }
 }

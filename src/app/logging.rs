@@ -18,10 +18,11 @@ use crate::sink::{Form, Line, Rfc3339, Sink, Target};
 
 /// Characters of one value. Long enough for any message of ours, and a bound on everyone else's.
 const MOST: usize = 4096;
-/// How long the end of the process waits for a log that is stuck.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for a log that is stuck: with the access log's own wait, and
+/// that of the last sessions, a second signal still ends it in about a second.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
-/// The running log. Dropping it waits until the last lines are written, for a second at most.
+/// The running log. Dropping it waits until the last lines are written, but not for long.
 #[derive(Debug)]
 pub struct Logging {
     sink: Arc<Sink>,

@@ -147,4 +147,6 @@ fn a_unix_socket_is_for_its_owner() {
     };
     assert_eq!(asked(""), 404, "no token is needed");
     assert_eq!(asked("Origin: http://evil.example\r\n"), 403);
+    drop(fixture);
+    assert!(!path.exists(), "it goes with its process");
 }
