@@ -68,10 +68,12 @@ impl Tally {
         }
     }
 
-    /// A number that changes with every byte and every end of stream: the sign of life of idle limits.
+    /// A number that changes with every byte, every end of stream and the backend's connect: the sign
+    /// of life of idle limits.
     pub fn pulse(&self) -> u64 {
         let bytes = self.bytes(Direction::Up).wrapping_add(self.bytes(Direction::Down));
-        bytes.wrapping_add(u64::from(self.finished.load(Relaxed).count_ones()))
+        let steps = self.finished.load(Relaxed).count_ones() + u32::from(self.connected.load(Relaxed) > 0);
+        bytes.wrapping_add(u64::from(steps))
     }
 
     /// The backend's first-byte time: from the first client byte written to it, or from connect when
@@ -168,5 +170,13 @@ mod tests {
         tally.finished(Direction::Up);
         assert_eq!(tally.phase(), Phase::Closing);
         assert_ne!(tally.pulse(), before);
+    }
+
+    #[test]
+    fn time_spent_dialling_is_not_idleness() {
+        let tally = Tally::new(Instant::now());
+        let dialling = tally.pulse();
+        tally.set_connected();
+        assert_ne!(tally.pulse(), dialling, "a backend that connected late has its whole idle limit ahead");
     }
 }

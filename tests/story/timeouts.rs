@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Setup, send_across};
+use crate::support::{Backend, Blackhole, Setup, send_across};
 
 /// A limit of this length is set in the files below.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -89,4 +89,19 @@ fn a_peer_that_does_not_read_is_idle_too() {
     thread::sleep(Duration::from_millis(500));
     server.hear_reset_within(Duration::from_secs(5));
     assert!(proxy.why().starts_with("idle proxy"));
+}
+
+#[test]
+fn the_time_a_backend_took_to_answer_is_not_idleness() {
+    let hole = Blackhole::new();
+    let proxy = Setup::to([hole.address()])
+        .listener("timeouts: { idle: 1s }")
+        .pool("connect: { timeout: 20s, deadline: 30s, attempts: 1 }")
+        .start();
+    let mut client = proxy.connect();
+    thread::sleep(Duration::from_millis(1500));
+    let backend = hole.open();
+    let mut server = backend.accept(); // 3 s after the start, when the kernel asks again
+    thread::sleep(Duration::from_millis(600));
+    send_across(&mut server, &mut client, 1);
 }
