@@ -26,13 +26,10 @@ pub(super) async fn live_and_drain(mut running: Running, signals: &mut Signals) 
         () = drain(&running) => Ended::Drained,
         () = next_end(&running, signals) => Ended::Forced,
     };
+    stop_accepting(&running);
     let left = end_all(&running).await;
     for worker in &mut running.workers {
         worker.stop();
-    }
-    for path in &running.unix_paths {
-        // Somebody else's by now, or gone: either way there is nothing to do about it.
-        let _ = std::fs::remove_file(path);
     }
     running.ledger.access().flush(LAST_LINES);
     tracing::info!(
@@ -61,7 +58,7 @@ async fn next_end(running: &Running, signals: &mut Signals) {
 async fn drain(running: &Running) {
     running.life.enter(Stage::Leaving);
     sleep(running.shutdown.delay).await;
-    running.life.enter(Stage::Draining);
+    stop_accepting(running);
     let grace = running.shutdown.grace;
     let began = Instant::now();
     let mut quiet_ended = 0;
@@ -71,6 +68,21 @@ async fn drain(running: &Running) {
         }
         look().await;
     }
+}
+
+/// Removes the files of unix listeners, then has the accept loops empty their queues and close.
+///
+/// In this order: while we listen nobody else takes the path, so the file is ours; once we have closed
+/// it may be our successor's. And a path that is gone lets nobody new into the queue.
+fn stop_accepting(running: &Running) {
+    if running.life.stage() >= Stage::Draining {
+        return;
+    }
+    for path in &running.unix_paths {
+        // Gone already, or not ours to remove: either way there is nothing to do about it.
+        let _ = std::fs::remove_file(path);
+    }
+    running.life.enter(Stage::Draining);
 }
 
 fn look() -> Sleep {
