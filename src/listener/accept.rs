@@ -82,7 +82,18 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = SHORTEST_PAUSE;
-                    self.admit(stream, peer, &serve).await;
+                    let mut admitted = pin!(self.admit(stream, peer, &serve));
+                    tokio::select! {
+                        biased;
+                        () = &mut admitted => {}
+                        // Full, with `overflow: wait`: the wait for a place goes on, and newcomers are
+                        // held back now, not when a place is free at last.
+                        () = &mut draining => {
+                            self.hold_back(&socket);
+                            admitted.await;
+                            break;
+                        }
+                    }
                 }
                 Err(error) => pause = self.failed(&error, pause).await,
             }
@@ -125,13 +136,18 @@ impl Acceptor {
         (pause * 2).min(LONGEST_PAUSE)
     }
 
-    /// Serves what the kernel has already accepted on our behalf, before the socket is closed.
-    async fn empty_queue(&self, socket: &Socket, serve: &impl Fn(Accepted)) {
+    /// Lets no newcomer into the queue. A unix socket's file is gone by now, which does the same.
+    fn hold_back(&self, socket: &Socket) {
         if let Socket::Tcp(socket) = socket
             && let Err(error) = refuse_new_connections(socket)
         {
             tracing::warn!(listener = %self.listener.name, %error, "cannot hold back new connections before closing");
         }
+    }
+
+    /// Serves what the kernel has already accepted on our behalf, before the socket is closed.
+    async fn empty_queue(&self, socket: &Socket, serve: &impl Fn(Accepted)) {
+        self.hold_back(socket);
         let mut quiet = pin!(sleep(LAST_HANDSHAKES));
         loop {
             tokio::select! {

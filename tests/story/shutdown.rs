@@ -161,3 +161,48 @@ fn killed_while_it_dials_the_client_sees_a_reset() {
     proxy.signal(Signal::KILL);
     client.feel_reset();
 }
+
+/// With `overflow: wait` an accept loop waits for a place, and must hear of the drain all the same.
+#[test]
+fn a_full_process_that_drains_lets_nobody_new_into_its_queue() {
+    let backend = Backend::new().echo();
+    let mut proxy = Setup::to([&backend])
+        .process("workers: { threads: 1 }\nmax_connections: 1\noverflow: wait\nshutdown: { grace: 20s }")
+        .start();
+    let mut first = proxy.connect().seeded(1, 1);
+    first.say(1);
+    first.hear(1);
+    let mut second = proxy.connect().seeded(2, 2);
+    second.say(1);
+    thread::sleep(Duration::from_millis(100));
+    proxy.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(300));
+    let late = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    assert!(late.connect_timeout(&proxy.address("front").into(), Duration::from_millis(500)).is_err());
+    first.finish();
+    first.hear_end();
+    second.hear(1); // it was in before, and is served
+    second.finish();
+    second.hear_end();
+    assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
+fn a_successor_keeps_its_unix_socket_when_its_predecessor_ends() {
+    let backend = Backend::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("front.sock");
+    let setup = || Setup::to([&backend]).bind(format!("unix:{}", path.display())).process("shutdown: { grace: 20s }");
+    let mut old = setup().start();
+    let client = Peer::connect_unix(&path);
+    let server = backend.accept();
+    old.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(500)); // its queue is empty and closed
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
+    let _new = setup().start();
+    client.close();
+    server.close();
+    assert_eq!(old.exit_within(Duration::from_secs(10)).code(), Some(0));
+    Peer::connect_unix(&path);
+    backend.accept();
+}
