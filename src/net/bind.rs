@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
@@ -121,10 +121,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "the path exists and is not a socket; remove it or choose another",
         ));
     }
-    match StdUnixStream::connect(path) {
+    // Non-blocking: the listener may be stopped, or too busy to accept, and then its queue is full.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket")),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket")),
     }
 }
 
@@ -146,4 +148,27 @@ pub fn refuse_new_connections(socket: &impl AsFd) -> io::Result<()> {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ];
     SockRef::from(socket).attach_filter(&filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_whose_queue_is_full_is_alive_and_does_not_hold_us_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("busy.sock");
+        let socket = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("a socket");
+        let address = SockAddr::unix(&path).expect("short enough");
+        let busy = socket();
+        busy.bind(&address).expect("free");
+        busy.listen(0).expect("bound");
+        let waiting: Vec<_> = std::iter::repeat_with(socket).take_while(|one| one.connect(&address).is_ok()).collect();
+        assert!(!waiting.is_empty());
+        assert_eq!(remove_stale(&path).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop((busy, waiting));
+        remove_stale(&path).expect("nobody listens any more");
+        assert!(!path.exists());
+    }
 }
