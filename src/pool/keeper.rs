@@ -1,6 +1,5 @@
 //! The keeper: the one writer of a pool's snapshot. Runs on the control thread.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -129,9 +128,9 @@ impl Keeper {
     fn publish(&mut self) {
         let mut facts = Vec::with_capacity(self.seats.len());
         let mut members = Vec::with_capacity(self.seats.len());
-        let mut places: HashMap<plan::BackendAddress, Arc<[Target]>> = HashMap::new();
         for seat in &mut self.seats {
-            let targets = places.entry(seat.spec.address.clone()).or_insert_with(|| seat.targets()).clone();
+            // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
+            let targets = seat.targets();
             let (state, reason) = seat.judge();
             if state != seat.state {
                 seat.since = SystemTime::now();
@@ -230,5 +229,22 @@ mod tests {
         }
         assert_eq!(pool.cells.discovery_errors[DiscoverError::Failed as usize].get(), 1);
         assert_eq!(pool.cells.discovery_errors[DiscoverError::Empty as usize].get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_usable_seat_has_an_address_also_when_another_of_the_same_name_has_none() {
+        let yaml = "{ listeners: { l: { bind: 127.0.0.1:0, pool: p } },
+                      pools: { p: { backends: [ { name: a, address: 'db.example.com:5432' },
+                                                { name: b, address: 'db.example.com:5432' } ] } } }";
+        let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
+        let pool = Arc::new(Pool::new(plan.pools[0].clone()));
+        let answers = vec![Err(io::Error::from(io::ErrorKind::TimedOut)), Ok(vec![address(2)])];
+        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), Arc::new(Scripted(Mutex::new(answers))));
+        keeper.start().await;
+        let snapshot = pool.snapshot();
+        assert_eq!(snapshot.members.iter().filter(|member| member.usable).count(), 1);
+        for (seat, member) in snapshot.seats.iter().zip(&snapshot.members) {
+            assert_eq!(member.usable, !seat.targets.is_empty(), "{seat:?}");
+        }
     }
 }
