@@ -99,6 +99,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Known {
     next: u32,
+    /// So many entries are looked through for those that are gone.
+    tidy_at: usize,
     backends: BTreeMap<(Arc<str>, Arc<str>), std::sync::Weak<Backend>>,
 }
 
@@ -115,7 +117,11 @@ impl Registry {
         if let Some(backend) = known.backends.get(&key).and_then(std::sync::Weak::upgrade) {
             return backend;
         }
-        known.backends.retain(|_, backend| backend.strong_count() > 0);
+        // Now and then, not for each newcomer: a pool may have tens of thousands.
+        if known.backends.len() >= known.tidy_at {
+            known.backends.retain(|_, backend| backend.strong_count() > 0);
+            known.tidy_at = known.backends.len() * 2 + 16;
+        }
         let id = BackendId(known.next);
         known.next += 1;
         let (pool, name) = key.clone();

@@ -15,6 +15,9 @@ use super::super::tree::{Node, Value};
 use super::super::units::format_duration;
 use super::{Decoder, off_or_duration, small, stream_tcp};
 
+/// A seat in a pool's snapshot is a 16-bit number.
+const MOST_BACKENDS: usize = 65_535;
+
 impl<'a> Decoder<'a, '_> {
     pub(super) fn pools(&mut self) -> Vec<Pool> {
         let named = self.named("pools", "pool", POOL);
@@ -43,6 +46,11 @@ impl<'a> Decoder<'a, '_> {
         let mut backends = Vec::new();
         for (item, path) in found.node.items_at(&found.path) {
             backends.extend(self.backend(item, &path, &defaults, &mut names));
+        }
+        if found.node.items().len() > MOST_BACKENDS {
+            let message =
+                format!("{} backends are more than a pool may have, {MOST_BACKENDS}", found.node.items().len());
+            self.report.error(found.at, &found.path, message);
         }
         if found.node.items().is_empty() {
             self.report.warn(found.at, &found.path, "the pool has no backends");
