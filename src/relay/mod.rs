@@ -111,7 +111,7 @@ impl Relay<'_> {
     ) -> Poll<Result<Side, Fault>> {
         let moved = self.turn(cx, Direction::Up).and_then(|()| self.turn(cx, Direction::Down));
         if let Err(fault) = moved {
-            self.last_words(cx, fault);
+            self.last_words(fault);
             return Poll::Ready(Err(fault));
         }
         if let (Some(first), true, true) = (self.first, self.up.has_ended(), self.down.has_ended()) {
@@ -150,12 +150,12 @@ impl Relay<'_> {
     /// A server that refuses a request often says why and closes with input unread: its words arrive
     /// together with a reset, and the write that met the reset comes first here. What can still be
     /// read is passed on before the other side is reset, as it would be without a proxy between.
-    fn last_words(&mut self, cx: &mut Context<'_>, fault: Fault) {
+    fn last_words(&mut self, fault: Fault) {
         let Ends { client, backend } = self.ends;
         let (flow, from, to) = match fault.side {
             Side::Client => (&mut self.up, client, backend),
             _ => (&mut self.down, backend, client),
         };
-        flow.last_words(cx, from, to, self.meter, self.bench);
+        flow.last_words(from, to, self.meter, self.bench);
     }
 }

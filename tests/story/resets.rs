@@ -1,5 +1,7 @@
 //! Aborts: a reset on one side is a reset on the other, soon, and never a clean end.
 
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -217,5 +219,27 @@ fn a_close_with_unread_bytes_is_an_abort() {
         server.close();
         client.feel_reset();
         assert_eq!(proxy.why(), "backend_reset backend data", "{engine}");
+    }
+}
+
+/// What a server says in the midst of an upload, closing with the rest unread, comes together with its reset.
+#[test]
+fn the_last_words_of_a_server_that_refuses_an_upload_arrive() {
+    for engine in ENGINES {
+        let backend = Backend::new();
+        let proxy = Setup::to([&backend]).listener(engine).start();
+        for round in 0..40 {
+            let (mut client, mut server) = proxy.session(&backend);
+            let upload = client.socket.try_clone().unwrap();
+            let uploading = thread::spawn(move || while (&upload).write_all(&[0; 64 * 1024]).is_ok() {});
+            let mut taken = 0;
+            while taken < 300_000 {
+                taken += (&server.socket).read(&mut [0; 64 * 1024]).unwrap();
+            }
+            server.say(13);
+            server.close();
+            uploading.join().unwrap();
+            assert!(catch_unwind(AssertUnwindSafe(|| client.hear(13))).is_ok(), "{engine}, round {round}");
+        }
     }
 }
