@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::balance::Facts;
 use crate::connect::Connector;
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
@@ -59,7 +60,8 @@ async fn reach(ctx: &Context, entry: &Entry, client: &crate::net::Stream) -> Res
     let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
     let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
     entry.routed(&pool);
-    let dialing = upstream::dial(&pool, &ctx.connector, |attempt| entry.attempted(attempt));
+    let facts = Facts { client: entry.record().client(), local: entry.record().local };
+    let dialing = upstream::dial(&pool, &ctx.connector, facts, |attempt| entry.attempted(attempt));
     let dialed = unless_failed(client, dialing).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)

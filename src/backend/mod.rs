@@ -1,10 +1,16 @@
 //! A backend's live state, by identity: pool name and backend name.
 
+mod ewma;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::metrics::{ConnectFailure, Counter, Histogram, LATENCY_BOUNDS, Lanes, Seconds};
+
+use ewma::PeakEwma;
+pub use ewma::{Cost, TAU};
 
 /// Names one [`Backend`] for as long as the process lives; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +31,9 @@ pub struct Backend {
     /// What is counted about it.
     pub cells: BackendCells,
     active: AtomicU32,
+    latency: PeakEwma,
+    /// Where the clock of `latency` begins.
+    epoch: Instant,
 }
 
 impl Backend {
@@ -37,6 +46,40 @@ impl Backend {
     pub fn claim(self: &Arc<Self>) -> Claim {
         self.active.fetch_add(1, Ordering::Relaxed);
         Claim(self.clone())
+    }
+
+    /// Takes a place unless `max` are taken: never more than `max`, however many threads ask at once.
+    pub fn try_claim(self: &Arc<Self>, max: Option<u32>) -> Option<Claim> {
+        let Some(max) = max else {
+            return Some(self.claim());
+        };
+        let one_more = |active| (active < max).then_some(active + 1);
+        let taken = self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Claim(self.clone()))
+    }
+
+    /// Takes in how long it took to connect, or from the question to its first byte.
+    pub fn observe(&self, took: Duration, now: Instant) {
+        self.latency.observe(took, self.age(now));
+    }
+
+    /// Takes in an attempt to connect that failed, by its fault.
+    pub fn observe_failure(&self, now: Instant) {
+        self.latency.observe_failure(self.age(now));
+    }
+
+    /// What those times say a session must reckon with; `None` until there was one.
+    pub fn cost(&self, now: Instant) -> Option<Cost> {
+        self.latency.cost(self.age(now))
+    }
+
+    /// Forgets those times: behind the name is another address.
+    pub fn forget_latency(&self) {
+        self.latency.forget();
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
     }
 }
 
@@ -125,8 +168,15 @@ impl Registry {
         let id = BackendId(known.next);
         known.next += 1;
         let (pool, name) = key.clone();
-        let backend =
-            Arc::new(Backend { id, pool, name, cells: BackendCells::new(self.workers), active: AtomicU32::new(0) });
+        let backend = Arc::new(Backend {
+            id,
+            pool,
+            name,
+            cells: BackendCells::new(self.workers),
+            active: AtomicU32::new(0),
+            latency: PeakEwma::default(),
+            epoch: Instant::now(),
+        });
         known.backends.insert(key, Arc::downgrade(&backend));
         backend
     }
@@ -155,5 +205,20 @@ mod tests {
         assert_eq!(backend.active(), 2);
         drop(claims);
         assert_eq!(backend.active(), 0);
+    }
+
+    #[test]
+    fn threads_together_never_claim_more_than_the_most() {
+        let backend = Registry::new(1).get(&"p".into(), &"b".into());
+        let grab = || {
+            for _ in 0..2000 {
+                let claim = backend.try_claim(Some(3));
+                assert!(backend.active() <= 3);
+                drop(claim);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(grab))));
+        assert_eq!(backend.active(), 0);
+        assert!(backend.try_claim(Some(0)).is_none());
     }
 }

@@ -1,22 +1,89 @@
 //! Choosing: the [`Policy`] trait, one file a policy, and the catalogue of them.
+//!
+//! A policy sees a slice of [`Member`]s and picks a [`Seat`]. It knows nothing of health, tiers, zones or
+//! slow start: whoever builds the slice says who is usable and what everyone weighs.
+//!
+//! One of your own is one file:
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use peerway::backend::Registry;
+//! use peerway::balance::{Draw, Member, Pick, Policy, Seat};
+//!
+//! /// Always the heaviest that is free.
+//! #[derive(Debug)]
+//! struct Heaviest;
+//!
+//! impl Policy for Heaviest {
+//!     fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Pick> {
+//!         let free = members.iter().zip(0..).filter(|(member, _)| member.may_take(draw));
+//!         free.max_by_key(|(member, _)| member.weight).map(|(_, index)| Pick::from(Seat(index)))
+//!     }
+//! }
+//!
+//! let registry = Registry::new(1);
+//! let member = |(name, weight): (&str, u32)| {
+//!     let backend = registry.get(&"pool".into(), &name.into());
+//!     Member { backend, weight, usable: true, max_connections: Some(1) }
+//! };
+//! let members: Vec<Member> = [("light", 1), ("heavy", 5), ("middle", 2)].map(member).into();
+//! let draw = Draw { key: 0, entropy: 0, now: Instant::now(), tried: &[] };
+//!
+//! assert_eq!(Heaviest.pick(&members, &draw), Some(Pick::from(Seat(1))));
+//! let _held = members[1].backend.claim(); // now it is full
+//! assert_eq!(Heaviest.pick(&members, &draw), Some(Pick::from(Seat(2))));
+//! ```
+//!
+//! In the program itself a policy is one such file here with an `ENTRY`, and one line in the list below. The
+//! contract test takes it up from there.
 
+mod bounded;
+mod contract;
+mod first;
+mod hashing;
+mod key;
 mod least_connections;
+mod lots;
+mod maglev;
+mod movement;
+mod p2c;
+mod peak_ewma;
 mod random;
+mod rendezvous;
+mod ring_hash;
 mod round_robin;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use crate::backend::{Backend, BackendId};
 use crate::config::plan::PolicySpec;
 use crate::config::{Catalogue, PolicyKind};
 
+pub use key::{Facts, hash_key};
+
+/// Every policy there is, in the order of the manual.
+const ENTRIES: [Entry; 9] = [
+    round_robin::ENTRY,
+    random::ENTRY,
+    least_connections::ENTRY,
+    p2c::ENTRY,
+    peak_ewma::ENTRY,
+    maglev::ENTRY,
+    rendezvous::ENTRY,
+    ring_hash::ENTRY,
+    first::ENTRY,
+];
+
 /// Every policy there is, as the configuration names it.
-pub const CATALOGUE: Catalogue = Catalogue { policies: &[round_robin::KIND, random::KIND, least_connections::KIND] };
+pub const CATALOGUE: Catalogue = Catalogue { policies: &KINDS };
+const KINDS: [PolicyKind; ENTRIES.len()] = kinds();
 
 /// Index of a member within one snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seat(pub u16);
 
 /// A backend as a policy sees it.
@@ -28,131 +95,101 @@ pub struct Member {
     pub weight: u32,
     /// Whether it may get new sessions; no policy knows why not.
     pub usable: bool,
+    /// Sessions it may have at once.
+    pub max_connections: Option<u32>,
 }
 
 impl Member {
-    fn may_take(&self, draw: &Draw<'_>) -> bool {
+    /// Whether a session may go there now: usable, not tried, not full.
+    pub fn may_take(&self, draw: &Draw<'_>) -> bool {
+        self.is_open(draw) && !self.is_full()
+    }
+
+    /// Whether a session might go there if there were room.
+    pub fn is_open(&self, draw: &Draw<'_>) -> bool {
         self.usable && !draw.tried.contains(&self.backend.id)
+    }
+
+    /// Whether it has all the sessions it may have.
+    pub fn is_full(&self) -> bool {
+        self.max_connections.is_some_and(|max| self.backend.active() >= max)
     }
 }
 
 /// What one choice depends on besides the members.
 #[derive(Debug, Clone, Copy)]
 pub struct Draw<'a> {
+    /// Stands for the client, or whatever else the pool keeps together; see [`hash_key`].
+    pub key: u64,
     /// Random bits, fresh for each choice.
     pub entropy: u64,
+    /// When it is made.
+    pub now: Instant,
     /// Backends this session has tried already.
     pub tried: &'a [BackendId],
 }
 
+/// A choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Who is to serve the session.
+    pub seat: Seat,
+    /// The key belongs to another usable backend, which is full or has more than its bounded load.
+    pub displaced: bool,
+}
+
+impl From<Seat> for Pick {
+    fn from(seat: Seat) -> Self {
+        Self { seat, displaced: false }
+    }
+}
+
 /// Called on every connection: synchronous, allocation free, no lock.
 pub trait Policy: fmt::Debug + Send + Sync {
-    /// A usable seat whose backend is not in `draw.tried`, or None.
+    /// A seat that [may take](Member::may_take) the session, or `None` if there is none.
     ///
-    /// Same members, loads, cursor and draw give the same seat.
-    fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Seat>;
+    /// `members` are those the policy was built for. Same members, loads, cursor and draw give the same seat.
+    fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Pick>;
+
+    /// Of a policy with a table: a name for it. Replicas with equal digests lead every key the same way.
+    fn digest(&self) -> Option<String> {
+        None
+    }
+
+    /// Of a policy that follows keys: all seats in the order in which `key` prefers them. Not for the data path.
+    fn order(&self, key: u64) -> Option<Vec<Seat>> {
+        let _ = key;
+        None
+    }
 }
 
 /// Builds a policy for `members`, off the data path. `cursor` belongs to the pool and outlives the policy.
 pub fn build(spec: &PolicySpec, members: &[Member], cursor: &Arc<AtomicUsize>) -> Box<dyn Policy> {
-    match spec.name {
-        "random" => Box::new(random::Random::new(members)),
-        "least_connections" => Box::new(least_connections::LeastConnections),
-        // The configuration lets through only names of the catalogue.
-        _ => Box::new(round_robin::RoundRobin::new(members, cursor.clone())),
-    }
+    // The configuration lets through only names of the catalogue.
+    let entry = ENTRIES.iter().find(|entry| entry.kind.name == spec.name).unwrap_or(&ENTRIES[0]);
+    (entry.build)(Parts { spec, members, cursor })
 }
 
-#[cfg(test)]
-mod contract {
-    //! What every policy promises, asked of every policy in the catalogue.
+/// A policy of the catalogue.
+#[derive(Clone, Copy)]
+struct Entry {
+    kind: PolicyKind,
+    build: fn(Parts<'_>) -> Box<dyn Policy>,
+}
 
-    use std::collections::HashMap;
+/// What a policy may be made of.
+struct Parts<'a> {
+    spec: &'a PolicySpec,
+    members: &'a [Member],
+    cursor: &'a Arc<AtomicUsize>,
+}
 
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::backend::Registry;
-
-    fn members(weights: &[(u32, bool)]) -> Vec<Member> {
-        let registry = Registry::new(1);
-        let member = |(index, (weight, usable)): (usize, &(u32, bool))| Member {
-            backend: registry.get(&"pool".into(), &format!("b{index}").into()),
-            weight: *weight,
-            usable: *usable,
-        };
-        weights.iter().enumerate().map(member).collect()
+const fn kinds() -> [PolicyKind; ENTRIES.len()] {
+    let mut kinds = [ENTRIES[0].kind; ENTRIES.len()];
+    let mut at = 1;
+    while at < kinds.len() {
+        kinds[at] = ENTRIES[at].kind;
+        at += 1;
     }
-
-    fn every_policy(members: &[Member]) -> impl Iterator<Item = (&'static str, Box<dyn Policy>)> {
-        CATALOGUE
-            .policies
-            .iter()
-            .map(|kind| (kind.name, build(&PolicySpec { name: kind.name }, members, &Arc::default())))
-    }
-
-    proptest! {
-        #[test]
-        fn a_pick_is_usable_and_untried_and_none_means_there_is_none(
-            weights in prop::collection::vec((1u32..100, any::<bool>()), 0..12),
-            tried in prop::collection::vec(0usize..12, 0..8),
-            entropy: u64,
-        ) {
-            let members = members(&weights);
-            let tried: Vec<_> = tried.into_iter().filter_map(|i| members.get(i)).map(|member| member.backend.id).collect();
-            let draw = Draw { entropy, tried: &tried };
-            let exists = members.iter().any(|member| member.may_take(&draw));
-            for (name, policy) in every_policy(&members) {
-                let seat = policy.pick(&members, &draw);
-                prop_assert_eq!(seat.is_some(), exists, "{}", name);
-                prop_assert!(seat.is_none_or(|seat| members[usize::from(seat.0)].may_take(&draw)), "{}", name);
-            }
-        }
-
-        #[test]
-        fn the_same_draw_gives_the_same_seat(weights in prop::collection::vec((1u32..100, any::<bool>()), 1..12), entropy: u64) {
-            let members = members(&weights);
-            let draw = Draw { entropy, tried: &[] };
-            for ((name, one), (_, other)) in every_policy(&members).zip(every_policy(&members)) {
-                prop_assert_eq!(one.pick(&members, &draw), other.pick(&members, &draw), "{}", name);
-            }
-        }
-    }
-
-    #[test]
-    fn sessions_are_shared_in_proportion_to_weight() {
-        let members = members(&[(1, true), (2, true), (7, true), (9, false)]);
-        for (name, policy) in every_policy(&members) {
-            let mut held = Vec::new();
-            let mut taken: HashMap<Seat, f64> = HashMap::new();
-            let mut random = fastrand::Rng::with_seed(7);
-            for _ in 0..10_000 {
-                let seat = policy.pick(&members, &Draw { entropy: random.u64(..), tried: &[] }).expect(name);
-                // Sessions stay, so that policies that look at the load see one.
-                held.push(members[usize::from(seat.0)].backend.claim());
-                *taken.entry(seat).or_default() += 1.0;
-            }
-            for (seat, share) in [(Seat(0), 0.1), (Seat(1), 0.2), (Seat(2), 0.7)] {
-                let got = taken[&seat] / 10_000.0;
-                assert!((got - share).abs() < 0.02, "{name}: {got} of the sessions went where {share} should");
-            }
-        }
-    }
-
-    #[test]
-    fn a_retry_spreads_over_all_that_are_left() {
-        let members = members(&[(1, true), (1, true), (1, true), (1, true)]);
-        for (name, policy) in every_policy(&members) {
-            let dead = [members[0].backend.id];
-            let mut random = fastrand::Rng::with_seed(7);
-            let mut taken: HashMap<Seat, usize> = HashMap::new();
-            for _ in 0..3000 {
-                let seat = policy.pick(&members, &Draw { entropy: random.u64(..), tried: &dead }).expect(name);
-                *taken.entry(seat).or_default() += 1;
-            }
-            assert_eq!(taken.len(), 3, "{name}");
-            let most = taken.values().max().copied().unwrap_or(0);
-            assert!(most < 1700, "{name}: {taken:?} has one that inherits the dead one's sessions");
-        }
-    }
+    kinds
 }

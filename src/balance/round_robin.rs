@@ -6,39 +6,59 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Draw, Member, Policy, PolicyKind, Seat};
+use super::{Draw, Entry, Member, Pick, Policy, PolicyKind, Seat};
+use crate::config::Takes;
 
-pub(super) const KIND: PolicyKind = PolicyKind {
-    name: "round_robin",
-    summary: "in turn, in proportion to weight, evenly spread (smooth weighted round robin)",
+pub(super) const ENTRY: Entry = Entry {
+    kind: PolicyKind {
+        name: "round_robin",
+        summary: "in turn, in proportion to weight, evenly spread (smooth weighted round robin)",
+        takes: Takes::Nothing,
+    },
+    build: |parts| Box::new(RoundRobin::new(parts.members, parts.cursor.clone())),
 };
 
 /// Making a schedule costs turns × seats; this bounds it to some tens of milliseconds.
 const MAX_WORK: usize = 16_000_000;
+/// A schedule may be long and a heavy seat have many turns in a row. After so many that cannot take a session the
+/// members are asked instead, in their order: there are never more of them than turns.
+const MAX_TURNS: usize = 64;
 
 /// A schedule made with the snapshot, walked by the pool's one cursor.
 #[derive(Debug)]
-pub(super) struct RoundRobin {
+struct RoundRobin {
     schedule: Box<[Seat]>,
     cursor: Arc<AtomicUsize>,
 }
 
 impl RoundRobin {
-    pub(super) fn new(members: &[Member], cursor: Arc<AtomicUsize>) -> Self {
+    fn new(members: &[Member], cursor: Arc<AtomicUsize>) -> Self {
         Self { schedule: schedule(members), cursor }
     }
 }
 
 impl Policy for RoundRobin {
-    fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Seat> {
+    fn pick(&self, members: &[Member], draw: &Draw<'_>) -> Option<Pick> {
         let length = self.schedule.len();
         if length == 0 {
             return None;
         }
-        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % length;
-        let (before, after) = self.schedule.split_at(start);
-        after.iter().chain(before).copied().find(|seat| members[usize::from(seat.0)].may_take(draw))
+        let start = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let turns = from(&self.schedule, start % length).copied();
+        let mut seats = turns.take(MAX_TURNS).chain((0..members.len()).map(|at| nth(start, at, members.len())));
+        seats.find(|seat| members[usize::from(seat.0)].may_take(draw)).map(Pick::from)
     }
+}
+
+/// All of `turns`, beginning at `start`.
+fn from(turns: &[Seat], start: usize) -> impl Iterator<Item = &Seat> {
+    let (before, after) = turns.split_at(start);
+    after.iter().chain(before)
+}
+
+/// The `at`-th of `members` seats, beginning where the cursor stands.
+fn nth(start: usize, at: usize, members: usize) -> Seat {
+    Seat(((start % members + at) % members) as u16)
 }
 
 /// One round of turns over the usable seats.
@@ -47,7 +67,7 @@ fn schedule(members: &[Member]) -> Box<[Seat]> {
         .iter()
         .zip(0u16..)
         .filter(|(member, _)| member.usable)
-        .map(|(member, index)| (Seat(index), member.weight.max(1)))
+        .map(|(member, index)| (Seat(index), member.weight))
         .collect();
     let weights = reduce(usable.iter().map(|(_, weight)| *weight).collect());
     turns(&weights).into_iter().map(|place| usable[place].0).collect()

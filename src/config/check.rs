@@ -1,11 +1,11 @@
 //! Compares a tree with the table of keys and reports all that does not fit, each at its place.
 
-use super::Catalogue;
 use super::error::{Place, Report};
 use super::hint::{self, hint, listing, quote, unknown_key};
-use super::keys::{self, Choice, Key, Kind, LATER_POLICIES};
+use super::keys::{self, Choice, HASH, Key, Kind};
 use super::scalar;
 use super::tree::{Entry, Node, Value, join};
+use super::{Catalogue, PolicyKind, Takes};
 
 const LATER: &str = "not supported yet";
 
@@ -148,17 +148,23 @@ impl Checker<'_> {
                 format!("expected {}, found {}", listing(built(), "or"), node.describe()),
             );
         };
-        if built().any(|built| built == name) {
-            let parameters = value.and_then(Node::entries).unwrap_or_default();
-            for Entry { key, key_at, .. } in parameters {
-                self.report.error(*key_at, &join(&join(path, name), key), format!("`{name}` has no parameters"));
+        match (self.catalogue.policies.iter().find(|policy| policy.name == name), value) {
+            (Some(policy), Some(value)) => self.policy_parameters(policy, value, &join(path, name)),
+            (Some(_), None) => {}
+            (None, _) => self.report.error(at, path, format!("unknown policy {}{}", quote(name), hint(name, built()))),
+        }
+    }
+
+    fn policy_parameters(&mut self, policy: &PolicyKind, value: &Node, path: &str) {
+        let message = || format!("`{}` has no parameters", policy.name);
+        match (policy.takes, value.entries()) {
+            (Takes::Hash, _) => self.map(HASH, value, path),
+            (Takes::Nothing, None) => self.report.error(value.at, path, message()),
+            (Takes::Nothing, Some(entries)) => {
+                for Entry { key, key_at, .. } in entries {
+                    self.report.error(*key_at, &join(path, key), message());
+                }
             }
-        } else if LATER_POLICIES.iter().any(|(later, _)| *later == name) {
-            self.report.error(at, path, format!("`{name}` is {LATER}; there are {}", listing(built(), "and")));
-        } else {
-            let known = built().chain(LATER_POLICIES.iter().map(|(later, _)| *later));
-            let message = format!("unknown policy {}{}", quote(name), hint(name, known));
-            self.report.error(at, path, message);
         }
     }
 }
@@ -196,7 +202,7 @@ fn shaped_like(scalar: scalar::Scalar, value: &Value) -> bool {
     match (scalar, value) {
         (Scalar::Bool, Value::Bool(_)) => true,
         (Scalar::Bool, _) => false,
-        (_, Value::Int(_)) => true,
+        (_, Value::Int(_)) | (Scalar::Ratio, Value::Float(_)) => true,
         (Scalar::Count { .. }, Value::Text(text)) => text.bytes().all(|b| b.is_ascii_digit()),
         (Scalar::Count { .. }, _) => false,
         (_, Value::Text(text) | Value::Expanded(text)) => !text.bytes().all(|b| b.is_ascii_alphabetic()),

@@ -43,6 +43,17 @@ pub struct PolicyKind {
     pub name: &'static str,
     /// For the manual: what it does, in one line.
     pub summary: &'static str,
+    /// The parameters it has.
+    pub takes: Takes,
+}
+
+/// The parameters of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// None.
+    Nothing,
+    /// What it hashes and how far it lets load differ: [`plan::HashSpec`].
+    Hash,
 }
 
 /// A configuration that was read from files.

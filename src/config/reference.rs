@@ -1,9 +1,9 @@
 //! `config/reference.yaml`: the table of keys as a file that is its own manual.
 
-use super::Catalogue;
-use super::keys::{self, Choice, Key, Kind, LATER_POLICIES};
+use super::keys::{self, Choice, HASH, Key, Kind};
 use super::scalar::Scalar;
 use super::units::format_duration;
+use super::{Catalogue, Takes};
 
 /// Comments are wrapped so that lines end before this column.
 const WIDTH: usize = 100;
@@ -104,6 +104,9 @@ impl Writer<'_> {
                 writer.keys(keys, indent + 2);
             });
         }
+        if let Kind::Policy = kind {
+            self.policies_that_hash(name, indent);
+        }
         let Kind::Choice(choices) = kind else { return };
         for choice in choices {
             let Some(value) = choice.value else { continue };
@@ -121,6 +124,19 @@ impl Writer<'_> {
                 writer.keys(keys, indent + if list { 6 } else { 4 });
             });
         }
+    }
+
+    /// Policies that hash all have the same parameters, so one of them is shown with them.
+    fn policies_that_hash(&mut self, name: &str, indent: usize) {
+        let hashing = || self.catalogue.policies.iter().filter(|policy| policy.takes == Takes::Hash);
+        let Some(shown) = hashing().next() else { return };
+        let names: Vec<_> = hashing().map(|policy| format!("`{}`", policy.name)).collect();
+        self.prose(&format!("The parameters of {}:", super::hint::join(&names, "and")), indent);
+        let start = self.lines.len();
+        self.line(indent, &format!("{name}:"));
+        self.line(indent + 2, &format!("{}:", shown.name));
+        self.keys(HASH, indent + 4);
+        self.comment_out(start, indent);
     }
 
     /// What `write` writes, as a form that is not live.
@@ -148,13 +164,8 @@ impl Writer<'_> {
     }
 
     fn policies(&mut self, indent: usize) {
-        let built = self.catalogue.policies;
-        for policy in built {
+        for policy in self.catalogue.policies {
             self.item(policy.name, policy.summary, indent);
-        }
-        for (name, summary) in LATER_POLICIES.iter().filter(|(name, _)| built.iter().all(|policy| policy.name != *name))
-        {
-            self.item(name, &format!("{summary} (not supported yet)"), indent);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Single values: what each kind of value accepts, and the words when it does not.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::address::{self, Listen, Target};
@@ -29,6 +30,8 @@ pub(super) enum Scalar {
     Share,
     /// A number of times, such as `2x`.
     Factor,
+    /// A number of times as a bare number, such as `1.25`, in [`RATIOS`].
+    Ratio,
     /// Any text but the empty one.
     Text,
     /// The name of a listener, pool or backend.
@@ -69,6 +72,7 @@ impl Scalar {
             Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
             Self::Share => share(node).map(drop),
             Self::Factor | Self::Text => text(node, "text").map(drop),
+            Self::Ratio => ratio(node).map(drop),
             Self::Name => text(node, "a name").and_then(check_name),
             Self::Path => text(node, "a path").and_then(check_path),
             Self::Ip => text(node, "an address such as `127.0.0.1:9901`").and_then(address::parse_ip).map(drop),
@@ -93,6 +97,7 @@ impl Scalar {
             Self::ByteRate => "a bandwidth such as `10MiB/s`",
             Self::Share => "a share such as `20%`",
             Self::Factor => "a factor such as `2x`",
+            Self::Ratio => "a number from 1 to 100 such as `1.25`",
             Self::Text => "text",
             Self::Name => "a name",
             Self::Path => "a path",
@@ -149,6 +154,23 @@ pub(super) fn share(node: &Node) -> Result<f64, String> {
         Value::Int(number) => Err(format!("a share is a percentage: write `{number}%`")),
         _ => text(node, "a share such as `20%`").and_then(units::parse_share),
     }
+}
+
+/// What a ratio may be.
+pub(super) const RATIOS: RangeInclusive<f64> = 1.0..=100.0;
+
+/// `1.25`.
+pub(super) fn ratio(node: &Node) -> Result<f64, String> {
+    let number = match &node.value {
+        Value::Int(number) => *number as f64,
+        Value::Float(number) => *number,
+        Value::Expanded(text) if let Ok(number) = text.parse() => number,
+        Value::Text(text) if text.parse::<f64>().is_ok() => {
+            return Err(format!("expected a number, found text: write {text} without quotes"));
+        }
+        _ => return Err(format!("expected a number such as `1.25`, found {}", node.describe())),
+    };
+    if RATIOS.contains(&number) { Ok(number) } else { Err(format!("{number} is out of range: 1 to 100")) }
 }
 
 /// Where to listen, with one port.

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Catalogue;
-use super::keys::{self, Choice, Key, Kind, LATER_POLICIES};
-use super::scalar::Scalar;
+use super::keys::{self, Choice, HASH, Key, Kind};
+use super::scalar::{RATIOS, Scalar};
 use super::section;
 use super::tree::{Node, Value};
+use super::{Catalogue, Takes};
 
 /// The whole file.
 pub(super) fn render(catalogue: &Catalogue) -> String {
@@ -119,11 +119,8 @@ impl Writer<'_> {
         let mut forms = Vec::new();
         for policy in built {
             forms.push(json!({ "const": policy.name, "description": policy.summary }));
-            forms.push(one_key(policy.name, policy.summary, empty.clone()));
-        }
-        for (name, summary) in LATER_POLICIES.iter().filter(|(name, _)| built.iter().all(|policy| policy.name != *name))
-        {
-            forms.push(json!({ "const": name, "description": format!("Not supported yet. {summary}"), "not": {} }));
+            let parameters = if policy.takes == Takes::Hash { self.map(HASH) } else { empty.clone() };
+            forms.push(one_key(policy.name, policy.summary, parameters));
         }
         forms.push(variable());
         json!({ "anyOf": forms })
@@ -151,6 +148,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Bool => json!({ "type": "boolean" }),
         Scalar::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Scalar::Weight => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
+        Scalar::Ratio => json!({ "type": "number", "minimum": RATIOS.start(), "maximum": RATIOS.end() }),
         Scalar::Duration { .. } => pattern("^([0-9]+(us|ms|s|m|h|d))+$"),
         Scalar::Size => pattern("^[0-9]+([KMGT]i)?B$"),
         Scalar::Rate => pattern("^[0-9]+/s$"),

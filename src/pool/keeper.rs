@@ -111,6 +111,9 @@ impl Keeper {
                 if changed {
                     tracing::info!(pool = %self.pool.name, backend = %seat.spec.name, address, answer = ?next, "host name resolved");
                 }
+                if next.first() != seat.resolved.first() {
+                    seat.backend.forget_latency();
+                }
                 seat.resolved = next;
                 seat.trouble = None;
                 changed
@@ -140,6 +143,7 @@ impl Keeper {
                 backend: seat.backend.clone(),
                 weight: seat.spec.weight,
                 usable: state == BackendState::Up,
+                max_connections: None,
             });
             facts.push(SeatFacts { address: seat.spec.address.to_string(), targets, state, since: seat.since, reason });
         }

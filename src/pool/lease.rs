@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Pool;
-use crate::backend::{Backend, BackendId, Claim};
+use super::{Pool, Snapshot};
+use crate::backend::{Backend, Claim};
 use crate::balance::Draw;
 use crate::metrics::Unavailable;
 use crate::net::Target;
@@ -26,28 +26,45 @@ impl Lease {
 /// Why there is no lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoLease {
-    /// No usable backend at all.
+    /// No usable backend at all, or all of them are full.
     Unavailable(Unavailable),
-    /// There are usable ones, and all of them were tried.
+    /// There are usable ones, and all of them were tried or are full.
     AllTried,
 }
 
+/// Another thread may take the last place of a backend between pick and claim. It would have to do so this often in
+/// a row for a session to be told that all is full; every time but the last, the next pick sees it full.
+const MAX_RACES: usize = 16;
+
 impl Pool {
-    /// Picks and claims a backend not in `tried`. Synchronous; holds nothing of the snapshot.
+    /// Picks and claims a backend not in `draw.tried`. Synchronous; holds nothing of the snapshot.
     ///
     /// # Errors
     /// There is none to be had; see [`NoLease`].
-    pub fn lease(&self, tried: &[BackendId], entropy: u64) -> Result<Lease, NoLease> {
+    pub fn lease(&self, draw: &Draw<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
-        let pick = snapshot.policy.as_ref().and_then(|policy| policy.pick(&snapshot.members, &Draw { entropy, tried }));
-        let Some(seat) = pick.map(|seat| usize::from(seat.0)) else {
-            return Err(match snapshot.members.iter().any(|member| member.usable) {
-                true => NoLease::AllTried,
-                false if snapshot.members.is_empty() => NoLease::Unavailable(Unavailable::Empty),
-                false => NoLease::Unavailable(Unavailable::Down),
-            });
-        };
-        let claim = snapshot.members[seat].backend.claim();
-        Ok(Lease { claim, targets: snapshot.seats[seat].targets.clone() })
+        let lease = (0..MAX_RACES).map_while(|_| self.try_lease(&snapshot, draw)).flatten().next();
+        lease.ok_or_else(|| why_none(&snapshot, draw))
+    }
+
+    /// `None` if there is nothing to pick, `Some(None)` if what was picked is full by now.
+    fn try_lease(&self, snapshot: &Snapshot, draw: &Draw<'_>) -> Option<Option<Lease>> {
+        let pick = snapshot.policy.as_ref()?.pick(&snapshot.members, draw)?;
+        let seat = usize::from(pick.seat.0);
+        let member = &snapshot.members[seat];
+        let claim = member.backend.try_claim(member.max_connections);
+        if pick.displaced && claim.is_some() {
+            self.cells.hash_displaced.inc();
+        }
+        Some(claim.map(|claim| Lease { claim, targets: snapshot.seats[seat].targets.clone() }))
+    }
+}
+
+fn why_none(snapshot: &Snapshot, draw: &Draw<'_>) -> NoLease {
+    match snapshot.members.iter().any(|member| member.usable) {
+        true if draw.tried.is_empty() => NoLease::Unavailable(Unavailable::Full),
+        true => NoLease::AllTried,
+        false if snapshot.members.is_empty() => NoLease::Unavailable(Unavailable::Empty),
+        false => NoLease::Unavailable(Unavailable::Down),
     }
 }

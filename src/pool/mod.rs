@@ -91,6 +91,13 @@ pub struct Snapshot {
     policy: Option<Box<dyn Policy>>,
 }
 
+impl Snapshot {
+    /// The policy's word on its table, if it has one; see [`Policy::digest`].
+    pub fn table_digest(&self) -> Option<String> {
+        self.policy.as_ref().and_then(|policy| policy.digest())
+    }
+}
+
 /// What is known of a member besides what the policy sees.
 #[derive(Debug, Clone)]
 pub struct SeatFacts {
@@ -117,6 +124,8 @@ pub struct PoolCells {
     pub unavailable: [Counter; Unavailable::ALL.len()],
     /// Attempts after a first one.
     pub retries: Counter,
+    /// Sessions whose key belongs to a usable backend that is full or overloaded.
+    pub hash_displaced: Counter,
     /// When a host name was last resolved, seconds since 1970; 0 is never.
     pub discovery_last_success: AtomicU64,
     /// Failed resolutions, by [`DiscoverError`].
@@ -130,6 +139,7 @@ impl Default for PoolCells {
             first_byte: Histogram::new(LATENCY_BOUNDS),
             unavailable: Default::default(),
             retries: Counter::default(),
+            hash_displaced: Counter::default(),
             discovery_last_success: AtomicU64::new(0),
             discovery_errors: Default::default(),
         }

@@ -136,6 +136,7 @@ impl Meter<'_> {
         {
             self.pool.cells.first_byte.observe(took);
             self.backend.cells.first_byte_seconds.add(took);
+            self.backend.observe(took, Instant::now());
         }
     }
 }

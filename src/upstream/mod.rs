@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use crate::backend::{Backend, BackendId};
 use crate::backoff;
+use crate::balance::{Draw, Facts, hash_key};
 use crate::connect::{ConnectError, Connector, Dial};
 use crate::metrics::{ConnectFailure, Unavailable};
 use crate::net::{Stream, Target};
@@ -73,9 +74,15 @@ pub enum DialError {
 ///
 /// # Errors
 /// No backend within `connect.attempts` and `connect.deadline`.
-pub async fn dial(pool: &Pool, connector: &Connector, mut heard: impl FnMut(Attempt)) -> Result<Dialed, DialError> {
+pub async fn dial(
+    pool: &Pool,
+    connector: &Connector,
+    facts: Facts,
+    mut heard: impl FnMut(Attempt),
+) -> Result<Dialed, DialError> {
     let settings = pool.settings();
     let connect = &settings.connect;
+    let key = settings.policy.hash.map_or(0, |spec| hash_key(&spec, &facts));
     let deadline = Instant::now() + connect.deadline;
     let mut tried: Vec<BackendId> = Vec::new();
     let mut last_errno = None;
@@ -83,7 +90,7 @@ pub async fn dial(pool: &Pool, connector: &Connector, mut heard: impl FnMut(Atte
         if !tried.is_empty() {
             pool.cells.retries.inc();
         }
-        let (lease, again) = lease(pool, &tried)?;
+        let (lease, again) = lease(pool, key, &tried)?;
         // Only a host name has more than one address, and another address of it needs no pause.
         let target = lease.targets[again as usize % lease.targets.len()].clone();
         if again as usize >= lease.targets.len() {
@@ -117,9 +124,10 @@ fn left(deadline: Instant) -> Duration {
 }
 
 /// A lease on a backend not tried yet, or on one tried before, and how often it was.
-fn lease(pool: &Pool, tried: &[BackendId]) -> Result<(Lease, u32), DialError> {
-    let result = match pool.lease(tried, fastrand::u64(..)) {
-        Err(NoLease::AllTried) => pool.lease(&[], fastrand::u64(..)),
+fn lease(pool: &Pool, key: u64, tried: &[BackendId]) -> Result<(Lease, u32), DialError> {
+    let draw = |tried| Draw { key, entropy: fastrand::u64(..), now: Instant::now().into_std(), tried };
+    let result = match pool.lease(&draw(tried)) {
+        Err(NoLease::AllTried) => pool.lease(&draw(&[])),
         result => result,
     };
     match result {
@@ -157,11 +165,16 @@ impl<'a, H: FnMut(Attempt)> Watch<'a, H> {
         cells.connect_seconds.add(took);
         cells.connect_histogram.observe(took);
         self.pool.cells.connect.observe(took);
+        self.backend.observe(took, Instant::now().into_std());
         self.result = AttemptResult::Connected;
     }
 
     fn failed(&mut self, reason: ConnectFailure) {
         self.backend.cells.failures[reason as usize].inc();
+        // What this machine lacks is not the backend's fault.
+        if reason != ConnectFailure::Local {
+            self.backend.observe_failure(Instant::now().into_std());
+        }
         self.result = AttemptResult::Failed(reason);
     }
 }
@@ -184,7 +197,10 @@ mod tests {
     use crate::backend::Registry;
     use crate::balance::CATALOGUE;
     use crate::discover::System;
+    use crate::net::Peer;
     use crate::pool::Keeper;
+
+    const FACTS: Facts = Facts { client: Peer::Unix, local: Peer::Unix };
 
     async fn pool(backends: &str, connect: &str) -> Pool {
         let yaml = format!(
@@ -216,7 +232,8 @@ mod tests {
         let seen = Arc::default();
         let mut heard = Vec::new();
         let result =
-            dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), |attempt| heard.push(attempt.result)).await;
+            dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), FACTS, |attempt| heard.push(attempt.result))
+                .await;
         assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
         assert_eq!(heard, [AttemptResult::Failed(ConnectFailure::Refused); 3]);
         let seen = seen.lock().expect("sound");
@@ -229,7 +246,7 @@ mod tests {
     async fn the_same_backend_is_tried_again_only_after_a_pause() {
         let pool = pool("'127.0.0.1:1'", "{ attempts: 3, backoff: { base: 100ms, max: 1s } }").await;
         let seen = Arc::default();
-        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), |_| {}).await;
+        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), FACTS, |_| {}).await;
         assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
         let seen = seen.lock().expect("sound");
         let pauses = [seen[1].0 - seen[0].0, seen[2].0 - seen[1].0].map(|pause| pause.as_millis());
@@ -240,7 +257,7 @@ mod tests {
     async fn the_deadline_bounds_attempts_and_pauses_together() {
         let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2' ]", "{ attempts: 9, timeout: 2s, deadline: 5s }").await;
         let started = tokio::time::Instant::now();
-        let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), |_| {}).await;
+        let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), FACTS, |_| {}).await;
         assert_eq!(result.err(), Some(DialError::Failed(None)));
         let took = started.elapsed().as_millis();
         assert!((5000..=5010).contains(&took), "{took} ms");
@@ -253,7 +270,7 @@ mod tests {
             [("[]", Unavailable::Empty), ("{ address: '127.0.0.1:1', disabled: true }", Unavailable::Down)]
         {
             let pool = pool(backends, "{ attempts: 1 }").await;
-            let result = dial(&pool, &refusing(Duration::ZERO, Arc::default()), |_| {}).await;
+            let result = dial(&pool, &refusing(Duration::ZERO, Arc::default()), FACTS, |_| {}).await;
             assert_eq!(result.err(), Some(DialError::Unavailable(reason)));
             assert_eq!(pool.cells.unavailable[reason as usize].get(), 1);
         }
@@ -265,7 +282,8 @@ mod tests {
         let mut heard = Vec::new();
         let connector = refusing(Duration::from_secs(60), Arc::default());
         let _ =
-            tokio::time::timeout(Duration::from_secs(1), dial(&pool, &connector, |attempt| heard.push(attempt))).await;
+            tokio::time::timeout(Duration::from_secs(1), dial(&pool, &connector, FACTS, |attempt| heard.push(attempt)))
+                .await;
         assert_eq!(heard[0].result, AttemptResult::Abandoned);
         assert_eq!(heard[0].backend.active(), 0, "its place was given back");
         assert!(heard[0].backend.cells.failures.iter().all(|count| count.get() == 0));

@@ -639,32 +639,48 @@ fn wrong_pools() {
         (pool("policy: fastest"), &["5:13: pools.p.policy: unknown policy `fastest`"]),
         (pool("policy: randm"), &["5:13: pools.p.policy: unknown policy `randm` (did you mean `random`?)"]),
         (
-            pool("policy: maglev"),
+            pool("policy: { maglev: { key: server_name, prefix_v4: 48, prefix_v6: 129, bounded_load: 0.9 } }"),
             &[
-                "5:13: pools.p.policy: `maglev` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+                "5:30: pools.p.policy.maglev.key: `server_name` is not supported yet",
+                "5:43: pools.p.policy.maglev.prefix_v4: unknown key (did you mean `prefix_v6`?)",
+                "5:69: pools.p.policy.maglev.prefix_v6: 129 is out of range: 1 to 128",
+                "5:88: pools.p.policy.maglev.bounded_load: 0.9 is out of range: 1 to 100 (or `off`)",
             ],
         ),
         (
-            pool("policy: { ring_hash: { key: client_ip } }"),
+            pool("policy: { maglev: { key: client_up, bounded_load: '1.5' } }"),
             &[
-                "5:15: pools.p.policy: `ring_hash` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+                "5:30: pools.p.policy.maglev.key: expected `client_ip`, `client_ip_port`, `server_name` or `destination`, found `client_up` (did you mean `client_ip`?)",
+                "5:55: pools.p.policy.maglev.bounded_load: expected a number, found text: write 1.5 without quotes (or `off`)",
             ],
         ),
+        (
+            pool("policy: { maglev: 5 }"),
+            &[
+                "5:23: pools.p.policy.maglev: expected a map with `key`, `prefix_v6` or `bounded_load`, found the number 5",
+            ],
+        ),
+        (pool("policy: { random: 5 }"), &["5:23: pools.p.policy.random: `random` has no parameters"]),
+        (pool("policy: maglov"), &["5:13: pools.p.policy: unknown policy `maglov` (did you mean `maglev`?)"]),
         (
             pool("policy: { random: { key: client_ip } }"),
             &["5:25: pools.p.policy.random.key: `random` has no parameters"],
         ),
         (
             pool("policy: { random: {}, maglev: {} }"),
-            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found a map with 2 keys"],
+            &[
+                "5:13: pools.p.policy: expected `round_robin`, `random`, `least_connections` or `maglev`, found a map with 2 keys",
+            ],
         ),
         (
             pool("policy: []"),
-            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found a list"],
+            &["5:13: pools.p.policy: expected `round_robin`, `random`, `least_connections` or `maglev`, found a list"],
         ),
         (
             pool("policy: 5"),
-            &["5:13: pools.p.policy: expected `round_robin`, `random` or `least_connections`, found the number 5"],
+            &[
+                "5:13: pools.p.policy: expected `round_robin`, `random`, `least_connections` or `maglev`, found the number 5",
+            ],
         ),
         (
             pool("connect: { timeout: 0s, attempts: 0, deadline: off }"),
@@ -759,12 +775,12 @@ fn errors_in_defaults_are_reported_once_and_there() {
     refused(&[
         (
             before_pools(
-                "defaults: { listener: { timeouts: { idle: 5 }, bnd: 1 }, pool: { policy: maglev }, backend: { weight: 0, name: x } }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p }\n  b: { bind: 127.0.0.1:2, pool: p }\n",
+                "defaults: { listener: { timeouts: { idle: 5 }, bnd: 1 }, pool: { policy: maglov }, backend: { weight: 0, name: x } }\nlisteners:\n  a: { bind: 127.0.0.1:1, pool: p }\n  b: { bind: 127.0.0.1:2, pool: p }\n",
             ),
             &[
                 "1:43: defaults.listener.timeouts.idle: a duration needs a unit: write `5s` or `5ms` (or `off`)",
                 "1:48: defaults.listener.bnd: unknown key (did you mean `bind`?)",
-                "1:74: defaults.pool.policy: `maglev` is not supported yet; there are `round_robin`, `random` and `least_connections`",
+                "1:74: defaults.pool.policy: unknown policy `maglov` (did you mean `maglev`?)",
                 "1:103: defaults.backend.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
                 "1:106: defaults.backend.name: unknown key; here may stand `weight`",
             ],

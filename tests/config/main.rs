@@ -12,13 +12,14 @@ mod properties;
 use std::path::PathBuf;
 
 use peerway::config::plan::Plan;
-use peerway::config::{self, Catalogue, Loaded, PolicyKind};
+use peerway::config::{self, Catalogue, Loaded, PolicyKind, Takes};
 
 const CATALOGUE: Catalogue = Catalogue {
     policies: &[
-        PolicyKind { name: "round_robin", summary: "each in turn" },
-        PolicyKind { name: "random", summary: "any" },
-        PolicyKind { name: "least_connections", summary: "the one with the fewest sessions" },
+        PolicyKind { name: "round_robin", summary: "each in turn", takes: Takes::Nothing },
+        PolicyKind { name: "random", summary: "any", takes: Takes::Nothing },
+        PolicyKind { name: "least_connections", summary: "the one with the fewest sessions", takes: Takes::Nothing },
+        PolicyKind { name: "maglev", summary: "by a hash", takes: Takes::Hash },
     ],
 };
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerway::config::plan::{
-    AccessSink, AdminAddress, BackendAddress, BindAddress, Keepalive, LogFormat, Overflow, Protect, RelayMode,
+    AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Keepalive, LogFormat, Overflow, Protect,
+    RelayMode,
 };
 
 use super::plan;
@@ -227,4 +228,22 @@ pools: { p: { backends: '10.0.0.1:1' } }
     let [l, m] = [plan.listeners[0].timeouts, plan.listeners[1].timeouts];
     assert_eq!((l.idle, l.half_closed, l.session), (Some(8 * SECOND), Some(7 * SECOND), Some(3600 * SECOND)));
     assert_eq!((m.idle, m.half_closed, m.session), (Some(5 * SECOND), Some(7 * SECOND), Some(3600 * SECOND)));
+}
+
+#[test]
+fn policies_that_hash_have_parameters_and_each_has_a_default() {
+    let hash = |policy: &str| {
+        let pool = format!("pools: {{ p: {{ policy: {policy}, backends: '10.0.0.1:1' }} }}\n");
+        plan(&format!("listeners: {{ l: {{ bind: '127.0.0.1:1', pool: p }} }}\n{pool}")).pools[0].policy.hash
+    };
+    let silent = HashSpec { key: HashKey::ClientIp, prefix_v6: 64, bounded_load: None };
+    assert_eq!(silent, HashSpec::default());
+    for policy in ["maglev", "{ maglev: }", "{ maglev: {} }", "{ maglev: { bounded_load: off } }"] {
+        assert_eq!(hash(policy), Some(silent), "{policy}");
+    }
+    let whole = hash("{ maglev: { key: client_ip_port, prefix_v6: 56, bounded_load: 1.25 } }");
+    assert_eq!(whole, Some(HashSpec { key: HashKey::ClientIpPort, prefix_v6: 56, bounded_load: Some(1.25) }));
+    let expanded = hash("{ maglev: { key: destination, prefix_v6: '${TEN}', bounded_load: '${TEN}' } }");
+    assert_eq!(expanded, Some(HashSpec { key: HashKey::Destination, prefix_v6: 10, bounded_load: Some(10.0) }));
+    assert_eq!(hash("random"), None);
 }

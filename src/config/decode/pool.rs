@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::PolicyKind;
+use super::super::Takes;
 use super::super::address::Target;
 use super::super::check::chosen;
 use super::super::error::Place;
-use super::super::keys::{BACKEND, POOL};
-use super::super::plan::{Backend, BackendAddress, Backoff, Connect, Listener, PolicySpec, Pool};
+use super::super::keys::{BACKEND, HASH, POOL};
+use super::super::plan::{Backend, BackendAddress, Backoff, Connect, HashKey, HashSpec, Listener, PolicySpec, Pool};
 use super::super::scalar;
-use super::super::section::Section;
+use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
 use super::super::units::format_duration;
 use super::{Decoder, off_or_duration, small, stream_tcp};
@@ -25,14 +25,36 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn pool(&mut self, name: &str, section: &Section<'a>) -> Pool {
-        let policies = self.catalogue.policies;
         Pool {
             name: name.into(),
-            policy: section.read("policy", |node| policy(policies, node)).unwrap_or(PolicySpec { name: "" }),
+            policy: self.policy(section),
             backends: self.backends(section),
             connect: self.connect(&section.section("connect")),
             idle: section.section("timeouts").given("idle", off_or_duration),
             tcp: stream_tcp(&section.section("tcp")),
+        }
+    }
+
+    /// The policy; if there is none of that name, that has been reported.
+    fn policy(&self, section: &Section<'a>) -> PolicySpec {
+        let find = |node: &Node| {
+            let (name, ..) = chosen(node)?;
+            self.catalogue.policies.iter().find(|policy| policy.name == name)
+        };
+        let kind = section.read("policy", |node| find(node).ok_or(()));
+        let takes_hash = kind.is_some_and(|kind| kind.takes == Takes::Hash);
+        PolicySpec {
+            name: kind.map_or("", |kind| kind.name),
+            hash: takes_hash.then(|| hash(&self.policy_parameters(section))),
+        }
+    }
+
+    fn policy_parameters(&self, section: &Section<'a>) -> Section<'a> {
+        let parameters = Section::new(HASH, &section.path, section.at);
+        let Some(found) = section.find("policy") else { return parameters };
+        match chosen(found.node) {
+            Some((_, _, Some(value))) => parameters.over(value, &found.path),
+            _ => parameters,
         }
     }
 
@@ -128,7 +150,17 @@ impl<'a> Decoder<'a, '_> {
     }
 }
 
-fn policy(policies: &'static [PolicyKind], node: &Node) -> Result<PolicySpec, ()> {
-    let (name, ..) = chosen(node).ok_or(())?;
-    policies.iter().find(|policy| policy.name == name).map(|policy| PolicySpec { name: policy.name }).ok_or(())
+/// What a policy that hashes is to hash.
+fn hash(section: &Section<'_>) -> HashSpec {
+    HashSpec {
+        key: section.value("key", word(HASH_KEYS)),
+        prefix_v6: section.value("prefix_v6", |node| small(node).map(|bits| bits as u8)),
+        bounded_load: section.optional("bounded_load", scalar::ratio),
+    }
 }
+
+const HASH_KEYS: &[(&str, HashKey)] = &[
+    (HashKey::ClientIp.as_str(), HashKey::ClientIp),
+    (HashKey::ClientIpPort.as_str(), HashKey::ClientIpPort),
+    (HashKey::Destination.as_str(), HashKey::Destination),
+];

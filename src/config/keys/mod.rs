@@ -16,7 +16,7 @@ use super::units::LONGEST;
 
 pub(super) use listener::{BIND, LISTENER};
 use pool::BACKEND_DEFAULTS;
-pub(super) use pool::{BACKEND, LATER_POLICIES, POOL};
+pub(super) use pool::{BACKEND, HASH, POOL};
 pub(super) use process::ROOT;
 
 /// One key of a map.
@@ -112,6 +112,11 @@ impl Choice {
 
     const fn bare_too(mut self) -> Self {
         self.needs_value = false;
+        self
+    }
+
+    const fn later(mut self) -> Self {
+        self.later = true;
         self
     }
 }

@@ -7,16 +7,6 @@ use super::{
     BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count,
 };
 
-/// Policies that are known by name and not built yet; the catalogue takes precedence.
-pub(in super::super) const LATER_POLICIES: &[(&str, &str)] = &[
-    ("p2c", "two backends at random, the one with fewer sessions"),
-    ("peak_ewma", "two backends at random, the one with the lower product of sessions and recent peak latency"),
-    ("maglev", "by a hash of the client; little moves when backends change"),
-    ("rendezvous", "by a hash of the client; the least possible moves when backends change"),
-    ("ring_hash", "by a hash of the client on a ring"),
-    ("first", "the first in the file until it is full, then the next"),
-];
-
 /// `pools.NAME`.
 pub(in super::super) const POOL: &[Key] = &[
     Key::new("policy", Kind::Policy, "How a backend is chosen for each new session.").default("round_robin"),
@@ -101,6 +91,40 @@ const MAX_CONNECTIONS: Key =
     Key::new("max_connections", count(1, MANY), "Sessions it may have at once from this process.")
         .example("200")
         .later();
+
+/// The parameters of every policy that hashes.
+pub(in super::super) const HASH: &[Key] = &[
+    Key::new(
+        "key",
+        Kind::Choice(HASH_KEYS),
+        "Sessions with an equal key go to the same backend while it is usable. Clients on unix sockets have no address \
+         and are all alike.",
+    )
+    .default("client_ip"),
+    Key::new(
+        "prefix_v6",
+        count(1, 128),
+        "How many leading bits of a client's IPv6 address count: a household or host often has all addresses of a /64.",
+    )
+    .default("64"),
+    Key::new(
+        "bounded_load",
+        Kind::Either(&[OFF, Kind::Scalar(Scalar::Ratio)]),
+        "No backend gets more than so many times its share of the sessions there are; what is beyond goes to the key's \
+         next choice. 1.25 evens out keys that are far from alike; a pool with few sessions then follows keys less well. \
+         `off` follows keys whatever the load.",
+    )
+    .default("off"),
+];
+const HASH_KEYS: &[Choice] = &[
+    Choice::word("client_ip", "the client's IP address"),
+    Choice::word(
+        "client_ip_port",
+        "the client's IP address and port: each connection by itself, the same on all replicas",
+    ),
+    Choice::word("server_name", "the server name the client asked for").later(),
+    Choice::word("destination", "the address and port the client connected to"),
+];
 
 const DISCOVER: &[Key] = &[
     Key::new("dns", TEXT, "A host name and port; each address of the answer is a backend named `IP:port`.")
