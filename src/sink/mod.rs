@@ -127,7 +127,7 @@ impl Shared {
         let mut failing = false;
         while let Some(reopen) = self.take(&mut batch) {
             if reopen {
-                output.reopen();
+                self.dropped.fetch_add(output.reopen(), Relaxed);
             }
             let result = output.write(&batch);
             if let Err(lost) = &result {

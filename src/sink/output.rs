@@ -49,17 +49,19 @@ impl Output {
         }
     }
 
-    /// Opens a file again; keeps the old one if that fails.
-    pub(super) fn reopen(&mut self) {
-        let Target::File(path) = &self.target else { return };
+    /// Opens a file again; keeps the old one if that fails. Gives the number of lines that are lost
+    /// with the old one: the one whose rest was still to be written there.
+    pub(super) fn reopen(&mut self) -> u64 {
+        let Target::File(path) = &self.target else { return 0 };
         match open_file(path) {
             Ok(file) => {
                 self.file = Some(file);
-                self.rest.clear();
                 tracing::info!(sink = %self.name(), "log file opened again");
+                count(&std::mem::take(&mut self.rest))
             }
             Err(error) => {
                 tracing::warn!(sink = %self.name(), %error, "cannot open the log file again; still writing to the old one");
+                0
             }
         }
     }
@@ -166,6 +168,8 @@ mod tests {
         assert_eq!(lost.lines, 1, "the third; the second is only delayed");
         output.write(b"fourth\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"ond\nfourth\n");
+        output.interrupted(lines, 9, io::ErrorKind::StorageFull.into());
+        assert_eq!((output.reopen(), output.reopen()), (1, 0), "the second stays torn in the old file");
         assert_eq!(output.interrupted(lines, 6, io::ErrorKind::StorageFull.into()).lines, 2);
         assert!(output.rest.is_empty());
     }
