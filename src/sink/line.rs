@@ -245,9 +245,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn nothing_speaks_to_a_terminal() {
+        let mut line = Line::new(Form::Text, 20);
+        line.string("k", Some("\u{1b}[\u{7f}\u{9b}\u{202e}\u{2028}\r"));
+        assert_eq!(line.finish(), b"k=\"\\u001b[\\u007f\\u009b\\u202e\\u2028\\r\"\n");
+    }
+
     proptest! {
         #[test]
-        fn no_value_leaves_its_quotes(value: String, limit in 0usize..40) {
+        fn no_value_leaves_its_quotes(value in prop::collection::vec(any::<char>(), 0..60), limit in 0usize..80) {
+            let value: String = value.into_iter().collect();
             let mut line = Line::new(Form::Json, limit);
             line.string("k", Some(&value));
             let bytes = line.finish();
