@@ -114,10 +114,14 @@ mod tests {
         let (mut client, server) = duplex(10);
         let mut server = Bounded::new(server);
         for _ in 0..3 {
-            server.write_all(&[0; 10]).await.unwrap();
+            let reading = async {
+                sleep(RESPONSE / 2).await;
+                client.read_exact(&mut [0; 20]).await.unwrap();
+            };
+            let (written, ()) = tokio::join!(server.write_all(&[0; 20]), reading);
+            written.unwrap();
             server.flush().await.unwrap();
-            sleep(RESPONSE * 2).await;
-            client.read_exact(&mut [0; 10]).await.unwrap();
+            sleep(RESPONSE).await;
         }
     }
 
