@@ -9,10 +9,9 @@ fn large_transfers_are_spliced() {
         let proxy = Setup::to([&backend]).listener(engine).start();
         let (mut client, mut server) = proxy.session(&backend);
         send_across(&mut server, &mut client, 50 * MB);
+        proxy.metric_becomes("peerway_relay_bytes_total", 50e6);
         let spliced = proxy.metric("peerway_relay_bytes_total{engine=\"splice\"}");
-        let copied = proxy.metric("peerway_relay_bytes_total{engine=\"copy\"}");
-        assert_eq!(spliced + copied, 50e6, "{engine}");
-        assert!(spliced >= 45e6, "{engine}: {copied} bytes were copied");
+        assert!(spliced >= 45e6, "{engine}: only {spliced} bytes were spliced");
     }
 }
 
@@ -22,8 +21,8 @@ fn copy_never_splices() {
     let proxy = Setup::to([&backend]).listener("relay: copy").start();
     let (mut client, mut server) = proxy.session(&backend);
     send_across(&mut server, &mut client, 10 * MB);
+    proxy.metric_becomes("peerway_relay_bytes_total{engine=\"copy\"}", 10e6);
     assert_eq!(proxy.metric("peerway_relay_bytes_total{engine=\"splice\"}"), 0.0);
-    assert_eq!(proxy.metric("peerway_relay_bytes_total{engine=\"copy\"}"), 10e6);
 }
 
 #[test]
@@ -35,7 +34,7 @@ fn small_messages_are_copied_by_auto() {
         send_across(&mut client, &mut server, 100);
         send_across(&mut server, &mut client, 100);
     }
-    assert_eq!(proxy.metric("peerway_relay_bytes_total{engine=\"copy\"}"), 40_000.0);
+    proxy.metric_becomes("peerway_relay_bytes_total{engine=\"copy\"}", 40_000.0);
 }
 
 #[test]
@@ -61,9 +60,9 @@ fn bytes_are_counted_while_the_session_lives() {
     let (mut client, mut server) = proxy.session(&backend);
     send_across(&mut client, &mut server, 3 * MB);
     send_across(&mut server, &mut client, 2 * MB);
-    assert_eq!(proxy.metric("peerway_session_bytes_total{listener=\"front\",pool=\"back\",direction=\"up\"}"), 3e6);
-    assert_eq!(proxy.metric("peerway_session_bytes_total{direction=\"down\"}"), 2e6);
-    assert_eq!(proxy.metric("peerway_backend_bytes_total{pool=\"back\",direction=\"up\"}"), 3e6);
+    proxy.metric_becomes("peerway_session_bytes_total{listener=\"front\",pool=\"back\",direction=\"up\"}", 3e6);
+    proxy.metric_becomes("peerway_session_bytes_total{direction=\"down\"}", 2e6);
+    proxy.metric_becomes("peerway_backend_bytes_total{pool=\"back\",direction=\"up\"}", 3e6);
     let listed = &proxy.admin().json("/api/v1/connections")["connections"][0];
     assert_eq!((listed["bytes"]["up"].as_u64(), listed["bytes"]["down"].as_u64()), (Some(3 * MB), Some(2 * MB)));
 }

@@ -18,7 +18,7 @@ fn beyond_max_connections_newcomers_are_reset_and_counted() {
     proxy.is_turned_away();
     send_across(&mut client, &mut server, 1000);
     let refused = "peerway_listener_refused_total{listener=\"front\",reason=\"max_connections_process\"}";
-    assert_eq!(proxy.metric(refused), 1.0);
+    proxy.metric_becomes(refused, 1.0);
     client.close();
     server.close();
     eventually("room", || (proxy.active() < 2.0).then_some(()));
@@ -109,6 +109,8 @@ fn every_connection_is_refused_closed_or_active_at_every_scrape() {
     let setup = Setup::to([backend.address(), Backend::refusing()]);
     let proxy = setup.process("max_connections: 20").start();
     let to = proxy.address("front");
+    // Three places are left to thirty clients.
+    let _served: Vec<Peer> = (0..17).map(|_| proxy.connect()).collect();
     thread::scope(|scope| {
         for seed in 0..30 {
             scope.spawn(move || churn(to, seed));

@@ -231,6 +231,17 @@ impl Proxy {
         self.admin().metric(series)
     }
 
+    /// Waits until the series has this value: a count follows what it counts by a moment.
+    #[track_caller]
+    pub(crate) fn metric_becomes(&self, series: &str, value: f64) {
+        let mut last = f64::NAN;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && last != value {
+            last = self.metric(series);
+        }
+        assert_eq!(last, value, "{series}");
+    }
+
     /// A fresh scrape.
     #[track_caller]
     pub(crate) fn scrape(&self) -> Scrape {
