@@ -116,10 +116,9 @@ mod tests {
         for _ in 0..3 {
             let reading = async {
                 sleep(RESPONSE / 2).await;
-                client.read_exact(&mut [0; 20]).await.unwrap();
+                client.read_exact(&mut [0; 20]).await
             };
-            let (written, ()) = tokio::join!(server.write_all(&[0; 20]), reading);
-            written.unwrap();
+            tokio::try_join!(server.write_all(&[0; 20]), reading).unwrap();
             server.flush().await.unwrap();
             sleep(RESPONSE).await;
         }
