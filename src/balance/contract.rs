@@ -102,7 +102,7 @@ proptest! {
         let (members, _held) = members_in(&states);
         let draw = draw(key, 0);
         for (spec, policy) in every_policy(&members).filter(|(spec, _)| spec.hash.is_some_and(|hash| hash.bounded_load.is_none())) {
-            let order = policy.order(key).expect("it follows keys");
+            let order = policy.order(key).expect("it follows keys").collect::<Vec<_>>();
             let mut seats: Vec<_> = order.iter().map(|seat| usize::from(seat.0)).collect();
             let member = |seat: &Seat| &members[usize::from(seat.0)];
             let first = order.iter().copied().find(|seat| member(seat).may_take(&draw));

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::bounded::{Allowance, Bound};
 use super::rendezvous::Scores;
-use super::{Draw, Member, Parts, Pick, Policy, Seat};
+use super::{Draw, Member, Order, Parts, Pick, Policy, Seat};
 use crate::config::plan::HashSpec;
 
 /// Steps along a table before the rest of the order is by [`Scores`]. With half the members down, one key in 2^64
@@ -88,15 +88,12 @@ impl<T: Table> Policy for Hashing<T> {
         Some(format!("{:016x}", self.digest))
     }
 
-    fn order(&self, key: u64) -> Option<Vec<Seat>> {
+    fn order(&self, key: u64) -> Option<Order<'_>> {
         let hash = spread(key);
-        let mut order: Vec<Seat> = Vec::new();
-        for seat in self.table.walk(hash).take(STEPS).chain(self.scores.order(hash)) {
-            if !order.contains(&seat) {
-                order.push(seat);
-            }
-        }
-        Some(order)
+        let rest = std::iter::once_with(move || self.scores.order(hash)).flatten();
+        let mut seen = vec![false; self.scores.len()];
+        let is_new = move |seat: &Seat| !std::mem::replace(&mut seen[usize::from(seat.0)], true);
+        Some(Box::new(self.table.walk(hash).take(STEPS).chain(rest).filter(is_new)))
     }
 }
 

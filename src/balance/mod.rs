@@ -157,11 +157,14 @@ pub trait Policy: fmt::Debug + Send + Sync {
     }
 
     /// Of a policy that follows keys: all seats in the order in which `key` prefers them. Not for the data path.
-    fn order(&self, key: u64) -> Option<Vec<Seat>> {
+    fn order(&self, key: u64) -> Option<Order<'_>> {
         let _ = key;
         None
     }
 }
+
+/// A key's preferences, found one after another: the first is where it belongs.
+pub type Order<'a> = Box<dyn Iterator<Item = Seat> + 'a>;
 
 /// Builds a policy for `members`, off the data path. `cursor` belongs to the pool and outlives the policy.
 pub fn build(spec: &PolicySpec, members: &[Member], cursor: &Arc<AtomicUsize>) -> Box<dyn Policy> {

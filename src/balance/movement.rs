@@ -121,7 +121,7 @@ fn weights_names_keys_and_policies_are_in_the_digest() {
     }
     for spec in specs().into_iter().filter(|spec| spec.hash.is_none()) {
         let policy = build(&spec, &members(&[1, 1]), &Arc::default());
-        assert_eq!((policy.digest(), policy.order(1)), (None, None), "{spec:?}");
+        assert!(policy.digest().is_none() && policy.order(1).is_none(), "{spec:?}");
     }
 }
 

@@ -81,6 +81,10 @@ impl Scores {
         Some(Pick { seat, displaced: seat != preferred })
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All seats, the best first.
     pub(super) fn order(&self, hash: u64) -> impl Iterator<Item = Seat> + use<> {
         let mut scored: Vec<_> = self.0.iter().map(|of| (of.score(hash), of.seat)).collect();

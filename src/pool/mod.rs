@@ -92,9 +92,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The policy's word on its table, if it has one; see [`Policy::digest`].
-    pub fn table_digest(&self) -> Option<String> {
-        self.policy.as_ref().and_then(|policy| policy.digest())
+    /// The policy, for those who explain it; `None` until something is published.
+    pub fn policy(&self) -> Option<&dyn Policy> {
+        self.policy.as_deref()
     }
 }
 
