@@ -49,6 +49,9 @@ impl Checker<'_> {
             let path = join(path, &entry.key);
             match keys::find(keys, &entry.key) {
                 Some(key) if key.later => self.report.error(entry.key_at, &path, LATER),
+                Some(Key { instead_of_off: Some(remedy), .. }) if entry.node.text() == Some("off") => {
+                    self.report.error(entry.node.at, &path, format!("there is no `off` here: {remedy}"));
+                }
                 Some(key) => self.value(key.kind, &entry.node, &path),
                 None => self.report.error(entry.key_at, &path, unknown_key(&entry.key, keys)),
             }
@@ -131,7 +134,8 @@ impl Checker<'_> {
             Kind::Scalar(scalar) => {
                 if let Err(message) = scalar.check(node) {
                     let off = choices_of(kinds).any(|name| name == "off");
-                    let message = if off { format!("{message} (or `off`)") } else { message };
+                    let words = || listing(choices_of(kinds), "or");
+                    let message = if off { format!("{message} (or {})", words()) } else { message };
                     self.report.error(node.at, path, message);
                 }
             }

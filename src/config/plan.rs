@@ -21,6 +21,8 @@ pub struct Plan {
     pub overflow: Overflow,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// Where this instance runs: backends of the same zone come first. `None` is nowhere in particular.
+    pub zone: Option<Arc<str>>,
     /// The admin endpoint, if there is one.
     pub admin: Option<Admin>,
     /// The separate metrics endpoint (`/metrics`, `/healthz`, `/readyz` only), if there is one.
@@ -262,12 +264,28 @@ pub struct Pool {
     pub policy: PolicySpec,
     /// In the order of the file; names are unique within the pool. May be empty.
     pub backends: Vec<Backend>,
+    /// The share of a tier's backends, 0.0 to 1.0, that must be usable to keep the next tier out. With 0.0 one
+    /// usable backend is enough.
+    pub tier_spill_below: f64,
+    /// How long a backend that came up takes to its full weight; zero is at once.
+    pub slow_start: Duration,
+    /// Where sessions wait while every usable backend is at its `max_connections`; `None` refuses them at once.
+    pub queue: Option<Queue>,
     /// How a backend is dialled.
     pub connect: Connect,
     /// `timeouts.idle`: `None` leaves the listener's, `Some(None)` is `off`.
     pub idle: Option<Option<Duration>>,
     /// Options of sockets to backends.
     pub tcp: StreamTcp,
+}
+
+/// `queue`: sessions that wait for a backend with room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Sessions that may wait at once, at least 1.
+    pub max: usize,
+    /// How long each may wait.
+    pub timeout: Duration,
 }
 
 /// A policy by name, and its parameters.
@@ -329,6 +347,12 @@ pub struct Backend {
     pub address: BackendAddress,
     /// Share of new sessions relative to the others, at least 1.
     pub weight: u32,
+    /// Backends of a higher tier serve when too few of the lower ones are usable.
+    pub tier: u8,
+    /// Where it runs; `None` is nowhere in particular.
+    pub zone: Option<Arc<str>>,
+    /// Sessions at once from this process, at least 1; `None` is any number.
+    pub max_connections: Option<u32>,
     /// Gets no new sessions.
     pub disabled: bool,
 }
@@ -363,8 +387,30 @@ pub struct Connect {
     pub attempts: u32,
     /// All attempts and back-offs together.
     pub deadline: Duration,
+    /// What may be spent on attempts beyond a session's first.
+    pub retry_budget: RetryBudget,
     /// Pauses before the same backend is tried again.
     pub backoff: Backoff,
+    /// When a second backend is raced against an attempt; `None` is never. Set only with at least two `attempts`.
+    pub hedge_after: Option<Hedge>,
+}
+
+/// `connect.retry_budget`: how many retries and hedges the pool's sessions may have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    /// Retries for each recent session, 0.0 to 1.0: with 0.2 one for five.
+    pub share: f64,
+    /// Retries a second on top of that, whatever the sessions.
+    pub min_per_second: f64,
+}
+
+/// `connect.hedge_after`: when a second backend is raced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedge {
+    /// When an attempt has taken so long; shorter than `connect.timeout`.
+    After(Duration),
+    /// When an attempt has taken longer than 95 % of the pool's recent ones.
+    P95,
 }
 
 /// `connect.backoff`.

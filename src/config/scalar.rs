@@ -68,7 +68,7 @@ impl Scalar {
                 duration(node).and_then(|duration| check_duration(duration, min, max, whole_seconds))
             }
             Self::Size => text(node, "a size such as `64KiB`").and_then(units::parse_size).map(drop),
-            Self::Rate => text(node, "a rate such as `50/s`").and_then(units::parse_rate).map(drop),
+            Self::Rate => rate(node).map(drop),
             Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
             Self::Share => share(node).map(drop),
             Self::Factor | Self::Text => text(node, "text").map(drop),
@@ -153,6 +153,14 @@ pub(super) fn share(node: &Node) -> Result<f64, String> {
     match &node.value {
         Value::Int(number) => Err(format!("a share is a percentage: write `{number}%`")),
         _ => text(node, "a share such as `20%`").and_then(units::parse_share),
+    }
+}
+
+/// `50/s`, as times a second.
+pub(super) fn rate(node: &Node) -> Result<u64, String> {
+    match &node.value {
+        Value::Int(number) => Err(format!("a rate needs its unit: write `{number}/s`")),
+        _ => text(node, "a rate such as `50/s`").and_then(units::parse_rate),
     }
 }
 

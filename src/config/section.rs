@@ -101,17 +101,18 @@ impl<'a> Section<'a> {
 
     /// [`Self::value`] of a key that may be `off` (or `auto`), which is `None`.
     pub(super) fn optional<T, E>(&self, name: &str, read: impl Fn(&Node) -> Result<T, E>) -> Option<T> {
-        self.value(name, |node| if is_word(node) { Ok(None) } else { read(node).map(Some) })
+        self.value(name, |node| if is_word(node, &["off", "auto"]) { Ok(None) } else { read(node).map(Some) })
     }
 
     /// Does the word that counts say `off`?
     pub(super) fn is_off(&self, name: &str) -> bool {
-        self.find(name).is_some_and(|found| found.node.text() == Some("off"))
+        self.find(name).is_some_and(|found| is_word(found.node, &["off"]))
     }
 }
 
-fn is_word(node: &Node) -> bool {
-    matches!(node.text(), Some("off" | "auto"))
+/// Is `node` one of `words`, alone or as a map with that as its only key?
+pub(super) fn is_word(node: &Node, words: &[&str]) -> bool {
+    super::check::chosen(node).is_some_and(|(name, ..)| words.contains(&name))
 }
 
 /// The default of `key` as a node. Defaults are single values or short lists of words.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerway::config::plan::{AccessSink, RelayMode};
+use peerway::config::plan::{AccessSink, Hedge, Queue, RelayMode};
 
 use super::plan;
 
@@ -71,6 +71,29 @@ pools: { p: { backends: '10.0.0.1:1' } }
     let [a, b] = [plan.listeners[0].tcp.stream, plan.listeners[1].tcp.stream];
     assert_eq!((a.keepalive, a.user_timeout), (None, Some(Duration::from_secs(5))));
     assert_eq!((b.keepalive.map(|keepalive| keepalive.probes), b.user_timeout), (Some(3), None));
+}
+
+#[test]
+fn off_clears_what_pools_and_backends_may_go_without() {
+    let plan = plan(
+        "zone: a
+defaults:
+  pool: { queue: { max: 7 }, connect: { hedge_after: 50ms }, backend: { zone: b } }
+  backend: { tier: 3, zone: a, max_connections: 9 }
+listeners: { l: { bind: 127.0.0.1:1, pool: p }, m: { bind: 127.0.0.1:2, pool: q } }
+pools:
+  p: { backends: h:1, queue: { timeout: 1s } }
+  q: { backends: h:1, queue: off, connect: { attempts: 1, hedge_after: off }, backend: { zone: off, max_connections: off } }
+",
+    );
+    let [p, q] = &plan.pools[..] else { panic!() };
+    assert_eq!(p.queue, Some(Queue { max: 7, timeout: Duration::from_secs(1) }));
+    assert_eq!(p.connect.hedge_after, Some(Hedge::After(Duration::from_millis(50))));
+    let backend = &p.backends[0];
+    assert_eq!((backend.tier, backend.zone.as_deref(), backend.max_connections), (3, Some("b"), Some(9)));
+    assert_eq!((q.queue, q.connect.hedge_after), (None, None));
+    let backend = &q.backends[0];
+    assert_eq!((backend.tier, backend.zone.as_deref(), backend.max_connections), (3, None, None));
 }
 
 #[test]

@@ -116,13 +116,13 @@ fn unknown_and_duplicate_keys() {
         (
             top("'': 1"),
             &[
-                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
+                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
             ],
         ),
         (
             top("1: 2"),
             &[
-                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
+                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
             ],
         ),
     ]);
@@ -240,7 +240,9 @@ fn wrong_values_of_the_process() {
         ),
         (
             top("log: { access: { to: 5 } }"),
-            &["1:22: log.access.to: expected a path, found the number 5; put it in quotes (or `off`)"],
+            &[
+                "1:22: log.access.to: expected a path, found the number 5; put it in quotes (or `stdout`, `stderr` or `off`)",
+            ],
         ),
         (top("listeners"), &["2:10: not valid YAML: mapping values are not allowed in this context"]),
         (before_pools("listeners: []\n"), &["1:12: listeners: expected a map from names to settings, found a list"]),
@@ -711,7 +713,12 @@ fn wrong_pools() {
                 "5:24: pools.p.backend.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
             ],
         ),
-        (pool("backend: { address: h:1 }"), &["5:16: pools.p.backend.address: unknown key; here may stand `weight`"]),
+        (
+            pool("backend: { address: h:1 }"),
+            &[
+                "5:16: pools.p.backend.address: unknown key; here may stand `weight`, `tier`, `zone` and `max_connections`",
+            ],
+        ),
         (
             pool("timeouts: { idle: 0s, session: 1h }"),
             &[
@@ -722,6 +729,125 @@ fn wrong_pools() {
         (
             pool("tcp: { backlog: 5 }"),
             &["5:12: pools.p.tcp.backlog: unknown key; here may stand `keepalive`, `user_timeout` and `nodelay`"],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_tiers_zones_and_limits_of_backends() {
+    refused(&[
+        (top("zone: 5"), &["1:7: zone: expected text, found the number 5; put it in quotes (or `off`)"]),
+        (top("zone: ''"), &["1:7: zone: expected `off` or text, found empty text"]),
+        (top("zone: [a]"), &["1:7: zone: expected `off` or text, found a list"]),
+        (
+            backends("{ address: h:1, tier: 256, zone: 1, max_connections: 0 }"),
+            &[
+                "2:47: pools.p.backends.tier: 256 is out of range: 0 to 255",
+                "2:58: pools.p.backends.zone: expected text, found the number 1; put it in quotes (or `off`)",
+                "2:78: pools.p.backends.max_connections: 0 is out of range: 1 to 1000000000 (or `off`)",
+            ],
+        ),
+        (
+            pool("backend: { tier: -1, zone: {}, max_connections: lots }"),
+            &[
+                "5:22: pools.p.backend.tier: expected a whole number, found the number -1",
+                "5:32: pools.p.backend.zone: expected `off` or text, found a map",
+                "5:53: pools.p.backend.max_connections: expected `off` or a whole number, found `lots`",
+            ],
+        ),
+        (pool("tier_spill_below: 20"), &["5:23: pools.p.tier_spill_below: a share is a percentage: write `20%`"]),
+        (
+            pool("tier_spill_below: 101%\nslow_start: 5"),
+            &[
+                "5:23: pools.p.tier_spill_below: `101%` is not a share: a percentage from 0% to 100%, as in `20%`",
+                "6:17: pools.p.slow_start: a duration needs a unit: write `5s` or `5ms`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_queues() {
+    refused(&[
+        (
+            pool("queue: { max: 0, timeout: 0s }"),
+            &[
+                "5:19: pools.p.queue.max: 0 is out of range: 1 to 1000000000",
+                "5:31: pools.p.queue.timeout: 0s is out of range: 1ms to 3650d",
+            ],
+        ),
+        (
+            pool("queue: 1000"),
+            &["5:12: pools.p.queue: expected `off` or a map, found the number 1000; did you mean `{ max: … }`?"],
+        ),
+        (pool("queue: on"), &["5:12: pools.p.queue: expected `off` or a map, found `on`"]),
+        (
+            pool("queue: { length: 5 }"),
+            &["5:14: pools.p.queue.length: unknown key; here may stand `max` and `timeout`"],
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_retry_budgets_and_hedges() {
+    refused(&[
+        (
+            pool("connect: { retry_budget: off }"),
+            &[
+                "5:30: pools.p.connect.retry_budget: there is no `off` here: write `{ share: 100% }` to allow as many further attempts as sessions",
+            ],
+        ),
+        (
+            pool("connect: { retry_budget: 20% }"),
+            &["5:30: pools.p.connect.retry_budget: expected a map with `share` or `min`, found `20%`"],
+        ),
+        (
+            pool("connect: { retry_budget: { share: 20, min: 10 } }"),
+            &[
+                "5:39: pools.p.connect.retry_budget.share: a share is a percentage: write `20%`",
+                "5:48: pools.p.connect.retry_budget.min: a rate needs its unit: write `10/s`",
+            ],
+        ),
+        (
+            pool("connect: { hedge_after: p99 }"),
+            &[
+                "5:29: pools.p.connect.hedge_after: `p99` is not a duration: whole numbers with units us, ms, s, m, h, d, as in `250ms` or `1m30s` (or `p95` or `off`)",
+            ],
+        ),
+        (
+            pool("connect: { hedge_after: 50 }"),
+            &["5:29: pools.p.connect.hedge_after: a duration needs a unit: write `50s` or `50ms` (or `p95` or `off`)"],
+        ),
+        (
+            pool("connect: { hedge_after: 0s }"),
+            &["5:29: pools.p.connect.hedge_after: 0s is out of range: 1ms to 3650d (or `p95` or `off`)"],
+        ),
+        (
+            pool("connect: { attempts: 1, hedge_after: p95 }"),
+            &[
+                "5:42: pools.p.connect.hedge_after: a hedge is a second attempt, and `attempts` at t.yaml:5:26 is 1: make it at least 2, or this `off`",
+            ],
+        ),
+        (
+            pool("connect: { hedge_after: 2s }"),
+            &[
+                "5:29: pools.p.connect.hedge_after: a hedge after 2s would never start: an attempt ends at its `timeout`, 2s; make this shorter, or `off`",
+            ],
+        ),
+        (
+            pool("connect: { timeout: 40ms, hedge_after: 50ms }"),
+            &[
+                "5:44: pools.p.connect.hedge_after: a hedge after 50ms would never start: an attempt ends at its `timeout` at t.yaml:5:25, 40ms; make this shorter, or `off`",
+            ],
+        ),
+        (
+            whole(
+                "defaults: { pool: { connect: { hedge_after: 1s } } }\nlisteners: { a: { bind: 127.0.0.1:1, pool: p } }\npools: { p: { backends: h:1 }, q: { backends: h:1, connect: { attempts: 1 } }, r: { backends: h:1, connect: { timeout: 1s } } }\n",
+            ),
+            &[
+                "1:45: defaults.pool.connect.hedge_after: a hedge after 1s would never start: an attempt ends at its `timeout` at t.yaml:3:120, 1s; make this shorter, or `off`",
+                "1:45: defaults.pool.connect.hedge_after: a hedge is a second attempt, and `attempts` at t.yaml:3:73 is 1: make it at least 2, or this `off`",
+            ],
         ),
     ]);
 }
@@ -764,7 +890,7 @@ fn variables_that_cannot_be_expanded() {
         ),
         (
             top("log: { access: { to: '${LINES}' } }"),
-            &["1:22: log.access.to: a path may not contain control characters (or `off`)"],
+            &["1:22: log.access.to: a path may not contain control characters (or `stdout`, `stderr` or `off`)"],
         ),
         (top("workers: { pin: '${WORD}' }"), &["1:17: workers.pin: expected true or false, found `word`"]),
     ]);
@@ -782,7 +908,7 @@ fn errors_in_defaults_are_reported_once_and_there() {
                 "1:48: defaults.listener.bnd: unknown key (did you mean `bind`?)",
                 "1:74: defaults.pool.policy: unknown policy `maglov` (did you mean `maglev`?)",
                 "1:103: defaults.backend.weight: a weight is 1 to 65535: to send nothing to a backend, write `disabled: true`",
-                "1:106: defaults.backend.name: unknown key; here may stand `weight`",
+                "1:106: defaults.backend.name: unknown key; here may stand `weight`, `tier`, `zone` and `max_connections`",
             ],
         ),
         (

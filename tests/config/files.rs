@@ -194,3 +194,33 @@ fn warnings_do_not_refuse() {
         ]
     );
 }
+
+#[test]
+fn queues_and_zones_that_mean_nothing_are_warned_about() {
+    let warnings = |top: &str, pools: &str| -> Vec<String> {
+        let text =
+            format!("{top}\nlisteners: {{ l: {{ bind: '127.0.0.1:2', pool: p }} }}\npools: {{ p: {{ {pools} }} }}\n");
+        let folder = folder(&[("a.yaml", &text)]);
+        let loaded = load(&[folder.path().join("a.yaml")]).unwrap();
+        loaded.warnings.iter().map(|w| format!("{}:{}: {}: {}", w.line, w.column, w.path, w.message)).collect()
+    };
+    let wait = "nothing will ever wait: no backend of the pool `p` has a limit; give them `max_connections`";
+    let zone = "zones of backends do not matter until this instance has one: set `zone` at the top of the file";
+    let limited = "{ address: h:2, max_connections: 1 }";
+    let zoned = "backends: [h:1, { address: h:2, zone: a }, { address: h:3, zone: b }]";
+
+    assert_eq!(warnings("", "backends: h:1, queue: {}"), [format!("3:30: pools.p.queue: {wait}")]);
+    let inherited = warnings("defaults: { pool: { queue: {} } }", "backends: h:1");
+    assert_eq!(inherited, [format!("1:21: defaults.pool.queue: {wait}")]);
+    assert!(warnings("", &format!("backends: [h:1, {limited}], queue: {{}}")).is_empty());
+    assert!(warnings("", "backends: h:1, queue: {}, backend: { max_connections: 1 }").is_empty());
+    assert!(warnings("", "backends: h:1, queue: off").is_empty());
+
+    assert_eq!(warnings("", zoned), [format!("3:47: pools.p.backends[1].zone: {zone}")]);
+    assert_eq!(warnings("zone: off", zoned), [format!("3:47: pools.p.backends[1].zone: {zone}")]);
+    let inherited = warnings("defaults: { backend: { zone: a } }", "backends: [h:1, h:2]");
+    assert_eq!(inherited, [format!("1:24: defaults.backend.zone: {zone}")]);
+    assert!(warnings("zone: c", zoned).is_empty());
+    assert!(warnings("zone: c", "backends: h:1").is_empty());
+    assert!(warnings("", "backends: { address: h:1, zone: off }").is_empty());
+}

@@ -56,6 +56,9 @@ fn the_reference_says_what_absence_means() {
     assert_eq!(shown.pools[0].policy, bare.pools[0].policy);
     assert_eq!(shown.pools[0].connect, bare.pools[0].connect);
     assert_eq!(shown.pools[0].tcp, bare.pools[0].tcp);
+    assert_eq!(shown.pools[0].tier_spill_below, bare.pools[0].tier_spill_below);
+    assert_eq!(shown.pools[0].slow_start, bare.pools[0].slow_start);
+    assert_eq!(shown.pools[0].queue, bare.pools[0].queue);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerway::config::plan::{
-    AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Keepalive, LogFormat, Overflow, Protect,
-    RelayMode,
+    AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Hedge, Keepalive, LogFormat, Overflow,
+    Protect, Queue, RelayMode, RetryBudget,
 };
 
 use super::plan;
@@ -18,7 +18,7 @@ fn absent_keys_have_their_documented_defaults() {
     assert_eq!((plan.workers.threads, plan.workers.pin), (None, false));
     assert_eq!((plan.max_connections, plan.overflow), (None, Overflow::Refuse));
     assert_eq!((plan.shutdown.delay, plan.shutdown.grace), (Duration::ZERO, 30 * SECOND));
-    assert_eq!((plan.admin, plan.metrics, plan.ready_when.len()), (None, None, 0));
+    assert_eq!((plan.admin, plan.metrics, plan.ready_when.len(), plan.zone), (None, None, 0, None));
     assert_eq!((plan.log.level.as_str(), plan.log.format), ("info", LogFormat::Json));
 
     let listener = &plan.listeners[0];
@@ -41,9 +41,13 @@ fn absent_keys_have_their_documented_defaults() {
     assert_eq!((&*pool.name, pool.policy.name, pool.idle), ("p", "round_robin", None));
     assert_eq!((pool.connect.timeout, pool.connect.attempts, pool.connect.deadline), (2 * SECOND, 3, 10 * SECOND));
     assert_eq!((pool.connect.backoff.base, pool.connect.backoff.max), (SECOND / 20, SECOND));
+    assert_eq!(pool.connect.retry_budget, RetryBudget { share: 0.2, min_per_second: 10.0 });
+    assert_eq!(pool.connect.hedge_after, None);
+    assert_eq!((pool.tier_spill_below, pool.slow_start, pool.queue), (0.0, Duration::ZERO, None));
     assert_eq!((pool.tcp.nodelay, pool.tcp.keepalive, pool.tcp.user_timeout), (true, keepalive, None));
     let backend = &pool.backends[0];
     assert_eq!((&*backend.name, backend.weight, backend.disabled), ("10.0.0.1:1", 1, false));
+    assert_eq!((backend.tier, &backend.zone, backend.max_connections), (0, &None, None));
 }
 
 #[test]
@@ -54,6 +58,7 @@ workers: { threads: 3, pin: true }
 max_connections: 5000
 overflow: wait
 shutdown: { delay: 2s, grace: 1m30s }
+zone: eu-1
 admin: { listen: 10.0.0.1:9901, token_file: token, protect: all }
 metrics: { listen: '[::1]:9902', backend_histograms: true }
 ready_when: { pools: p }
@@ -68,6 +73,7 @@ pools: { p: { backends: '10.0.0.1:1' } }
     assert_eq!((plan.workers.threads.map(usize::from), plan.workers.pin), (Some(3), true));
     assert_eq!((plan.max_connections, plan.overflow), (Some(5000), Overflow::Wait));
     assert_eq!((plan.shutdown.delay, plan.shutdown.grace), (2 * SECOND, 90 * SECOND));
+    assert_eq!(plan.zone.as_deref(), Some("eu-1"));
     let admin = plan.admin.unwrap();
     assert_eq!(admin.listen, AdminAddress::Ip("10.0.0.1:9901".parse().unwrap()));
     assert_eq!((admin.token_file.as_deref(), admin.protect), (Some(Path::new("conf/token")), Protect::All));
@@ -130,8 +136,18 @@ pools:
       - db.example.com:5432
       - unix:b.sock
       - { name: four, address: '[2001:db8::1]:80', weight: 65535, disabled: true }
-    backend: { weight: 7 }
-    connect: { timeout: 1s, attempts: 1, deadline: 4s, backoff: { base: 1ms, max: 2ms } }
+      - { name: five, address: '10.0.0.5:80', tier: 2, zone: c, max_connections: 200 }
+    backend: { weight: 7, tier: 1, zone: b, max_connections: 100 }
+    tier_spill_below: 70%
+    slow_start: 30s
+    queue: { max: 50, timeout: 3s }
+    connect:
+      timeout: 1s
+      attempts: 2
+      deadline: 4s
+      retry_budget: { share: 50%, min: 3/s }
+      backoff: { base: 1ms, max: 2ms }
+      hedge_after: 50ms
     timeouts: { idle: off }
     tcp: { keepalive: off, user_timeout: 1m, nodelay: false }
 ",
@@ -144,12 +160,19 @@ pools:
         ("db.example.com:5432", 7, false),
         ("unix:b.sock", 7, false),
         ("four", 65535, true),
+        ("five", 7, false),
     ];
     assert_eq!(backends, expected);
     assert_eq!(pool.backends[1].address, BackendAddress::Host("db.example.com".into(), 5432));
     assert_eq!(pool.backends[2].address, BackendAddress::Unix(PathBuf::from("conf/b.sock")));
-    assert_eq!((pool.connect.timeout, pool.connect.attempts, pool.connect.deadline), (SECOND, 1, 4 * SECOND));
+    assert_eq!((pool.connect.timeout, pool.connect.attempts, pool.connect.deadline), (SECOND, 2, 4 * SECOND));
     assert_eq!((pool.connect.backoff.base, pool.connect.backoff.max), (SECOND / 1000, SECOND / 500));
+    assert_eq!(pool.connect.retry_budget, RetryBudget { share: 0.5, min_per_second: 3.0 });
+    assert_eq!(pool.connect.hedge_after, Some(Hedge::After(SECOND / 20)));
+    let placed: Vec<_> = pool.backends.iter().map(|b| (b.tier, b.zone.as_deref(), b.max_connections)).collect();
+    assert_eq!((placed[0], placed[4]), ((1, Some("b"), Some(100)), (2, Some("c"), Some(200))));
+    assert_eq!((pool.tier_spill_below, pool.slow_start), (0.7, 30 * SECOND));
+    assert_eq!(pool.queue, Some(Queue { max: 50, timeout: 3 * SECOND }));
     assert_eq!((pool.tcp.keepalive, pool.tcp.user_timeout, pool.tcp.nodelay), (None, Some(60 * SECOND), false));
 }
 
@@ -179,6 +202,7 @@ workers: auto
 max_connections: auto
 overflow: refuse
 shutdown: { delay: 0s, grace: 30s }
+zone: off
 log: { level: info, format: json, access: { to: stdout, when: [end], sample: 100%, skip: [] } }
 defaults: { listener: {}, pool: {}, backend: {} }
 listeners:
@@ -192,8 +216,11 @@ pools:
   p:
     policy: round_robin
     backends: 10.0.0.1:1
-    backend: { weight: 1 }
-    connect: { timeout: 2s, attempts: 3, deadline: 10s, backoff: { base: 50ms, max: 1s } }
+    backend: { weight: 1, tier: 0, zone: off, max_connections: off }
+    tier_spill_below: 0%
+    slow_start: 0s
+    queue: off
+    connect: { timeout: 2s, attempts: 3, deadline: 10s, retry_budget: { share: 20%, min: 10/s }, backoff: { base: 50ms, max: 1s }, hedge_after: off }
     tcp: { keepalive: { idle: 60s, interval: 10s, probes: 3 }, user_timeout: off, nodelay: true }
 ",
     );

@@ -2,6 +2,7 @@
 //!
 //! Values that the checks refused read as absent here, so nothing is reported twice.
 
+mod connect;
 mod listener;
 mod overlap;
 mod pool;
@@ -16,14 +17,14 @@ use super::error::Report;
 use super::keys::{self, find};
 use super::plan::{Keepalive, Plan, StreamTcp};
 use super::scalar;
-use super::section::Section;
+use super::section::{Found, Section, is_word};
 use super::tree::Node;
 
 /// The plan that `root` describes; meaningless unless `report` stays without errors. References to pools are
 /// judged only when the tree is `complete`: else the pool may be in the file that could not be read.
 pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &mut Report) -> Plan {
     let root = Section::new(keys::ROOT, "", root.at).over(root, "");
-    let mut decoder = Decoder { root, complete, catalogue, report, bound: overlap::Bound::default() };
+    let mut decoder = Decoder { root, complete, catalogue, report, bound: overlap::Bound::default(), zoned: None };
     let log = decoder.log();
     let admin = decoder.admin();
     let metrics = decoder.metrics();
@@ -31,12 +32,15 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
     let names: PoolNames = pools.iter().map(|pool| pool.name.clone()).collect();
     let ready_when = decoder.ready_when(&names);
     let listeners = decoder.listeners(&names, &log.access);
+    let zone = zone(&decoder.root);
     decoder.warn_unused(&listeners, &pools);
+    decoder.warn_zones(zone.as_deref());
     Plan {
         workers: decoder.workers(),
         max_connections: decoder.max_connections(),
         overflow: decoder.overflow(),
         shutdown: decoder.shutdown(),
+        zone,
         admin,
         metrics,
         ready_when,
@@ -56,6 +60,8 @@ struct Decoder<'a, 'r> {
     report: &'r mut Report,
     /// Every address something listens on.
     bound: overlap::Bound,
+    /// The first backend's `zone` there is.
+    zoned: Option<Found<'a>>,
 }
 
 impl<'a> Decoder<'a, '_> {
@@ -108,6 +114,12 @@ fn keepalive(tcp: &Section<'_>) -> Option<Keepalive> {
     })
 }
 
+/// `zone`, of the process or of a backend; `off` is none.
+fn zone(section: &Section<'_>) -> Option<Arc<str>> {
+    let name = section.given("zone", |node| scalar::text(node, "text").map(Arc::from));
+    name.filter(|_| !section.is_off("zone"))
+}
+
 /// A count whose range the table keeps within 32 bits.
 fn small(node: &Node) -> Result<u32, String> {
     scalar::count(node).and_then(|number| u32::try_from(number).map_err(|_| "too large".to_owned()))
@@ -120,5 +132,5 @@ fn size(node: &Node) -> Result<usize, String> {
 
 /// Durations that `off` turns off.
 fn off_or_duration(node: &Node) -> Result<Option<Duration>, String> {
-    if node.text() == Some("off") { Ok(None) } else { scalar::duration(node).map(Some) }
+    if is_word(node, &["off"]) { Ok(None) } else { scalar::duration(node).map(Some) }
 }

@@ -7,13 +7,13 @@ use super::super::Takes;
 use super::super::address::Target;
 use super::super::check::chosen;
 use super::super::error::Place;
+use super::super::hint::quote;
 use super::super::keys::{BACKEND, HASH, POOL};
-use super::super::plan::{Backend, BackendAddress, Backoff, Connect, HashKey, HashSpec, Listener, PolicySpec, Pool};
+use super::super::plan::{Backend, BackendAddress, HashKey, HashSpec, Listener, PolicySpec, Pool, Queue};
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
-use super::super::units::format_duration;
-use super::{Decoder, off_or_duration, small, stream_tcp};
+use super::{Decoder, off_or_duration, size, small, stream_tcp, zone};
 
 /// A seat in a pool's snapshot is a 16-bit number.
 const MOST_BACKENDS: usize = 65_535;
@@ -25,10 +25,14 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn pool(&mut self, name: &str, section: &Section<'a>) -> Pool {
+        let backends = self.backends(section);
         Pool {
             name: name.into(),
             policy: self.policy(section),
-            backends: self.backends(section),
+            queue: self.queue(name, section, &backends),
+            backends,
+            tier_spill_below: section.value("tier_spill_below", scalar::share),
+            slow_start: section.value("slow_start", scalar::duration),
             connect: self.connect(&section.section("connect")),
             idle: section.section("timeouts").given("idle", off_or_duration),
             tcp: stream_tcp(&section.section("tcp")),
@@ -106,10 +110,17 @@ impl<'a> Decoder<'a, '_> {
             let message = format!("there is a backend `{name}` already at {first}; a `name` tells them apart");
             self.report.error(name_node.at, &name_path, message);
         }
+        let zone = zone(&section);
+        if zone.is_some() && self.zoned.is_none() {
+            self.zoned = section.find("zone");
+        }
         Some(Backend {
             name,
             address: self.target(address_node, &address_path)?,
             weight: section.value("weight", small),
+            tier: section.value("tier", |node| small(node).map(|tier| tier as u8)),
+            zone,
+            max_connections: section.optional("max_connections", small),
             disabled: section.value("disabled", scalar::boolean),
         })
     }
@@ -122,20 +133,29 @@ impl<'a> Decoder<'a, '_> {
         })
     }
 
-    fn connect(&mut self, section: &Section<'a>) -> Connect {
-        let backoff = section.section("backoff");
-        let (base, max) = (backoff.value("base", scalar::duration), backoff.value("max", scalar::duration));
-        if base > max {
-            let found = backoff.find("base").or_else(|| backoff.find("max"));
-            let (at, path) = found.map_or((backoff.at, backoff.path.clone()), |found| (found.node.at, found.path));
-            let show = format_duration;
-            self.report.error(at, &path, format!("`base`, {}, is longer than `max`, {}", show(base), show(max)));
+    /// `queue`; without a backend that can be full nobody ever waits in it.
+    fn queue(&mut self, name: &str, section: &Section<'a>, backends: &[Backend]) -> Option<Queue> {
+        let found = section.find("queue")?;
+        if section.is_off("queue") {
+            return None;
         }
-        Connect {
-            timeout: section.value("timeout", scalar::duration),
-            attempts: section.value("attempts", small),
-            deadline: section.value("deadline", scalar::duration),
-            backoff: Backoff { base, max },
+        if !backends.is_empty() && backends.iter().all(|backend| backend.max_connections.is_none()) {
+            let message = format!(
+                "nothing will ever wait: no backend of the pool {} has a limit; give them `max_connections`",
+                quote(name)
+            );
+            self.report.warn(found.at, &found.path, message);
+        }
+        let queue = section.section("queue");
+        Some(Queue { max: queue.value("max", size), timeout: queue.value("timeout", scalar::duration) })
+    }
+
+    /// Zones of backends say nothing to a process that has none. Said once, not for each of many backends.
+    pub(super) fn warn_zones(&mut self, zone: Option<&str>) {
+        if let (None, Some(found)) = (zone, self.zoned.take()) {
+            let message =
+                "zones of backends do not matter until this instance has one: set `zone` at the top of the file";
+            self.report.warn(found.at, &found.path, message);
         }
     }
 
@@ -164,3 +184,46 @@ const HASH_KEYS: &[(&str, HashKey)] = &[
     (HashKey::ClientIpPort.as_str(), HashKey::ClientIpPort),
     (HashKey::Destination.as_str(), HashKey::Destination),
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::super::super::{Catalogue, PolicyKind, Takes, parse};
+    use super::*;
+
+    const CATALOGUE: Catalogue =
+        Catalogue { policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }] };
+
+    fn pool(text: &str) -> Pool {
+        let text = format!("listeners: {{ l: {{ bind: '127.0.0.1:1', pool: p }} }}\npools: {{ p: {{ {text} }} }}\n");
+        parse("t.yaml", &text, &CATALOGUE, &|_| None).unwrap().pools.remove(0)
+    }
+
+    #[test]
+    fn a_queue_is_there_when_it_is_named() {
+        let queue = |text: &str| pool(&format!("backends: {{ address: 'h:1', max_connections: 1 }}, {text}")).queue;
+        assert_eq!((queue(""), queue("queue: off"), queue("queue: { off: }")), (None, None, None));
+        let silent = Queue { max: 1000, timeout: Duration::from_secs(5) };
+        assert_eq!(queue("queue: {}"), Some(silent));
+        assert_eq!(queue("queue: { max: 1 }"), Some(Queue { max: 1, ..silent }));
+        assert_eq!(queue("queue: { timeout: 1ms }"), Some(Queue { timeout: Duration::from_millis(1), ..silent }));
+    }
+
+    #[test]
+    fn what_one_backend_says_beats_what_the_pool_says() {
+        let backend = |own: &str| {
+            let text =
+                format!("backend: {{ tier: 7, zone: b, max_connections: 9 }}, backends: {{ address: 'h:1', {own} }}");
+            let backend = pool(&text).backends.remove(0);
+            (backend.tier, backend.zone, backend.max_connections)
+        };
+        assert_eq!(backend(""), (7, Some("b".into()), Some(9)));
+        assert_eq!(backend("tier: 255, zone: 'a c', max_connections: 1"), (255, Some("a c".into()), Some(1)));
+        assert_eq!(backend("tier: 0, zone: off, max_connections: off"), (0, None, None));
+        assert_eq!(backend("zone: { off: }, max_connections: { off: }"), (7, None, None));
+        assert_eq!(backend("zone: auto").1, Some("auto".into()));
+    }
+}

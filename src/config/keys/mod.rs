@@ -34,13 +34,25 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// The example needs something a stranger does not have, so the reference file shows it as a comment.
     pub(super) dormant: bool,
+    /// What to do instead of writing `off`, for a key of which one may expect that it has that.
+    pub(super) instead_of_off: Option<&'static str>,
     /// Known, documented, and refused for now.
     pub(super) later: bool,
 }
 
 impl Key {
     const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { name, kind, doc, default: None, example: None, required: false, dormant: false, later: false }
+        Self {
+            name,
+            kind,
+            doc,
+            default: None,
+            example: None,
+            required: false,
+            dormant: false,
+            instead_of_off: None,
+            later: false,
+        }
     }
 
     const fn default(mut self, yaml: &'static str) -> Self {
@@ -60,6 +72,11 @@ impl Key {
 
     const fn dormant(mut self) -> Self {
         self.dormant = true;
+        self
+    }
+
+    const fn instead_of_off(mut self, remedy: &'static str) -> Self {
+        self.instead_of_off = Some(remedy);
         self
     }
 

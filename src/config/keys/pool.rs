@@ -2,7 +2,7 @@
 
 use super::super::scalar::Scalar;
 use super::health::HEALTH;
-use super::shared::{KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
+use super::shared::{KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT, ZONE_NAME};
 use super::{
     BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count,
 };
@@ -25,9 +25,13 @@ pub(in super::super) const POOL: &[Key] = &[
         Kind::Map(BACKEND_DEFAULTS),
         "Said once for all backends of this pool; what a backend says itself comes first.",
     ),
-    Key::new("tier_spill_below", SHARE, "The next tier joins when less than this share of a tier is usable.")
-        .default("0%")
-        .later(),
+    Key::new(
+        "tier_spill_below",
+        SHARE,
+        "The next `tier` joins when less than this share of a tier's backends is usable; weights do not count here. With \
+         `0%` it waits until none of them is.",
+    )
+    .default("0%"),
     Key::new("failback", FAILBACK, "How a better tier takes over again once it is usable.").default("auto").later(),
     Key::new("on_failback", ON_CHANGE, "What happens then to sessions on lower tiers.").default("keep").later(),
     Key::new("single_active", BOOL, "Never have sessions on two backends at once.").default("false").later(),
@@ -40,13 +44,19 @@ pub(in super::super) const POOL: &[Key] = &[
     Key::new(
         "queue",
         Kind::Either(&[OFF, Kind::Map(QUEUE)]),
-        "Let sessions wait when every usable backend is at its `max_connections`; without it they are refused at once. A \
-         client that resets, or finishes without having sent a byte, leaves the queue; one that finishes after sending \
-         stays.",
+        "Let sessions wait, first come first served, when every usable backend is at its `max_connections`; `off` refuses \
+         them at once. A client that resets, or finishes without having sent a byte, leaves the queue; one that finishes \
+         after sending stays.",
     )
-    .later(),
+    .default("off"),
     Key::new("health", Kind::Either(&[OFF, Kind::Map(HEALTH)]), "Find out which backends are usable.").later(),
-    Key::new("slow_start", SPAN, "Bring a backend that came up to its full weight over this time.").default("0s").later(),
+    Key::new(
+        "slow_start",
+        SPAN,
+        "Bring a backend that came up to its full weight over this time, in a line from a tenth of it; `0s` gives it all at \
+         once. Policies that hash pay no heed to it.",
+    )
+    .default("0s"),
     Key::new(
         "on_remove",
         ON_CHANGE,
@@ -82,15 +92,26 @@ const WEIGHT: Key = Key::new(
      `disabled: true`.",
 )
 .default("1");
-const TIER: Key =
-    Key::new("tier", count(0, 255), "Backends of a higher number are used only when lower ones are not usable.")
-        .default("0")
-        .later();
-const ZONE: Key = Key::new("zone", TEXT, "Where it runs; its own zone is preferred.").example("b").later();
-const MAX_CONNECTIONS: Key =
-    Key::new("max_connections", count(1, MANY), "Sessions it may have at once from this process.")
-        .example("200")
-        .later();
+const TIER: Key = Key::new(
+    "tier",
+    count(0, 255),
+    "Backends of a higher number are used only when too few of the lower numbers are usable: see `tier_spill_below`.",
+)
+.default("0");
+const ZONE: Key = Key::new(
+    "zone",
+    ZONE_NAME,
+    "Where it runs, in the words of the `zone` at the top of the file: where the two are the same, it comes first. Without it \
+     the backend is of no zone.",
+)
+.example("b");
+const MAX_CONNECTIONS: Key = Key::new(
+    "max_connections",
+    Kind::Either(&[OFF, count(1, MANY)]),
+    "Sessions it may have at once from this process, exactly. Further ones go to other backends; if all are full they wait in \
+     the `queue` or are refused.",
+)
+.default("off");
 
 /// The parameters of every policy that hashes.
 pub(in super::super) const HASH: &[Key] = &[
@@ -147,15 +168,21 @@ const CONNECT: &[Key] = &[
     )
     .default("3"),
     Key::new("deadline", TIMEOUT, "For all attempts and the pauses between them; time in a queue does not count.").default("10s"),
-    Key::new("retry_budget", Kind::Map(RETRY_BUDGET), "Limits second attempts, so that an outage is not multiplied.").later(),
+    Key::new(
+        "retry_budget",
+        Kind::Map(RETRY_BUDGET),
+        "Limits what the sessions of the pool may together spend on further attempts, hedges too, so that an outage is not \
+         multiplied. It is earned and spent over the last ten seconds: `share` of the sessions that began, and `min` on top.",
+    )
+    .instead_of_off("write `{ share: 100% }` to allow as many further attempts as sessions"),
     Key::new("backoff", Kind::Map(BACKOFF), "Pauses, only before the same backend must be tried again."),
     Key::new(
         "hedge_after",
         Kind::Either(&[Kind::Choice(HEDGE_WORDS), TIMEOUT]),
-        "When an attempt takes so long, start one on a second backend too; the first to connect wins.",
+        "When an attempt takes so long, such as `50ms`, start one on a second backend too; the first to connect wins. It is \
+         one of the `attempts`, so there must be at least 2, and must be shorter than `timeout`.",
     )
-    .example("50ms")
-    .later(),
+    .default("off"),
     Key::new(
         "source",
         Kind::List(&Kind::Either(&[Kind::Choice(SOURCE_WORDS), TEXT])),
@@ -169,8 +196,13 @@ const CONNECT: &[Key] = &[
 ];
 
 const RETRY_BUDGET: &[Key] = &[
-    Key::new("share", SHARE, "Of recent sessions.").default("20%"),
-    Key::new("min", RATE, "Always allowed.").default("10/s"),
+    Key::new("share", SHARE, "Further attempts for each session that began: with `20%` one for five.").default("20%"),
+    Key::new(
+        "min",
+        RATE,
+        "Further attempts a second that are allowed on top, whatever the sessions: a quiet pool needs them.",
+    )
+    .default("10/s"),
 ];
 
 const BACKOFF: &[Key] = &[
@@ -178,7 +210,10 @@ const BACKOFF: &[Key] = &[
     Key::new("max", TIMEOUT, "No pause is longer.").default("1s"),
 ];
 
-const HEDGE_WORDS: &[Choice] = &[Choice::word("p95", "the 95th percentile of recent connect times")];
+const HEDGE_WORDS: &[Choice] = &[
+    Choice::word("p95", "the 95th percentile of the pool's recent connect times, once enough of them are known"),
+    Choice::word("off", "never"),
+];
 const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently")];
 const SEND_PROXY_WORDS: &[Choice] = &[
     Choice::word("v1", "version 1, text"),
@@ -213,6 +248,6 @@ const TIMEOUTS: &[Key] =
 const TCP: &[Key] = &[KEEPALIVE_KEY, USER_TIMEOUT, NODELAY];
 
 const QUEUE: &[Key] = &[
-    Key::new("max", count(1, MANY), "Sessions that may wait.").example("1000").required(),
-    Key::new("timeout", TIMEOUT, "How long each may wait.").example("5s").required(),
+    Key::new("max", count(1, MANY), "Sessions that may wait at once; those beyond it are refused.").default("1000"),
+    Key::new("timeout", TIMEOUT, "How long each may wait before it is refused.").default("5s"),
 ];

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::scalar::Scalar;
-use super::shared::{ACCESS_LOG, AUTO, OFF};
+use super::shared::{ACCESS_LOG, AUTO, OFF, ZONE_NAME};
 use super::{
-    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, RATE, SPAN, TEXT,
-    TIMEOUT, TIMEOUT_OR_OFF, count, duration,
+    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, RATE, SPAN, TIMEOUT,
+    TIMEOUT_OR_OFF, count, duration,
 };
 
 /// The top level.
@@ -60,7 +60,14 @@ pub(in super::super) const ROOT: &[Key] = &[
     )
     .example("/var/lib/peerway/state.json")
     .later(),
-    Key::new("zone", TEXT, "Where this instance runs; policies prefer backends of the same `zone`.").example("a").later(),
+    Key::new(
+        "zone",
+        ZONE_NAME,
+        "Where this instance runs, in words of your choice, such as a data centre. In every tier of a pool, backends of the \
+         same `zone` come first; the others get the share of sessions that these lack usable weight for. Policies that hash \
+         pay no heed to it. Without it zones do not matter.",
+    )
+    .example("a"),
     Key::new(
         "sandbox",
         SANDBOX,

@@ -7,6 +7,9 @@ use super::{BOOL, Choice, Key, Kind, TIMEOUT, count, duration, seconds};
 pub(super) const OFF: Kind = Kind::Choice(OFF_WORDS);
 const OFF_WORDS: &[Choice] = &[Choice::word("off", "not at all")];
 
+/// The name of a zone.
+pub(super) const ZONE_NAME: Kind = Kind::Either(&[OFF, super::TEXT]);
+
 pub(super) const AUTO: Kind = Kind::Choice(AUTO_WORDS);
 const AUTO_WORDS: &[Choice] = &[Choice::word("auto", "chosen by Peerway")];
 
