@@ -143,7 +143,7 @@ impl Keeper {
                 backend: seat.backend.clone(),
                 weight: seat.spec.weight,
                 usable: state == BackendState::Up,
-                max_connections: None,
+                max_connections: seat.spec.max_connections,
             });
             facts.push(SeatFacts { address: seat.spec.address.to_string(), targets, state, since: seat.since, reason });
         }
