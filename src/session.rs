@@ -1,7 +1,10 @@
 //! The story of a connection, top to bottom, one verb a line.
 
+use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 
@@ -9,10 +12,11 @@ use crate::balance::Facts;
 use crate::connect::Connector;
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
-use crate::net::unless_failed;
+use crate::metrics::Phase;
+use crate::net::{Stream, errno, unless_failed};
 use crate::relay::{self, Ends, Meter, Workbench};
 use crate::route::Live;
-use crate::upstream::{self, Dialed};
+use crate::upstream::{self, DialError, Dialed};
 
 /// What every session of one worker is served with.
 #[derive(Debug)]
@@ -56,15 +60,41 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
 }
 
 /// Routes and dials, and gives up at once if the client's socket fails meanwhile.
-async fn reach(ctx: &Context, entry: &Entry, client: &crate::net::Stream) -> Result<Dialed, Failure> {
+async fn reach(ctx: &Context, entry: &Entry, client: &Stream) -> Result<Dialed, Failure> {
     let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
     let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
     entry.routed(&pool);
     let facts = Facts { client: entry.record().client(), local: entry.record().local };
-    let dialing = upstream::dial(&pool, &ctx.connector, facts, |attempt| entry.attempted(attempt));
-    let dialed = unless_failed(client, dialing).await.map_err(Failure::ClientFailed)??;
+    let dialing = upstream::dial(&pool, &ctx.connector, facts, |event| entry.heard(event));
+    let dialed = unless_failed(client, unless_left(entry, client, dialing)).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)
+}
+
+/// Dials, and stops waiting in the queue for a client that leaves: one that closes its direction and
+/// has sent nothing wants nothing. One that has sent bytes may be waiting for its answer.
+async fn unless_left(
+    entry: &Entry,
+    client: &Stream,
+    dialing: impl Future<Output = Result<Dialed, DialError>>,
+) -> Result<Dialed, Failure> {
+    let mut dialing = pin!(dialing);
+    let mut watching = true;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(Failure::Dial));
+        }
+        while watching && entry.record().phase() == Phase::Queue && client.poll_read_ready(cx).is_ready() {
+            match client.peek() {
+                Ok(true) => watching = false,
+                Ok(false) => return Poll::Ready(Err(Failure::ClientLeft)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(Failure::ClientFailed(errno(&error)))),
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -86,8 +116,8 @@ mod tests {
     use crate::discover::System;
     use crate::ledger::AccessLogs;
     use crate::listener::ListenerLive;
-    use crate::metrics::{Cause, Phase, Side};
-    use crate::net::{Peer, Stream, arm_reset};
+    use crate::metrics::{Cause, Side};
+    use crate::net::{Peer, arm_reset};
     use crate::pool::{Keeper, Pool};
     use crate::route::Listening;
 
@@ -105,7 +135,7 @@ mod tests {
     async fn stage(connector: Connector) -> Stage {
         let plan = crate::config::parse("test.yaml", YAML, &CATALOGUE, &|_| None).expect("valid");
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
-        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System)).start().await;
+        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System), None).start().await;
         let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
         let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone() };
         let live = Live {

@@ -29,7 +29,7 @@ struct PoolView {
     policy: &'static str,
     table_digest: Option<String>,
     fail_open: bool,
-    queue_length: u64,
+    queue_length: usize,
     backends: Vec<BackendView>,
 }
 
@@ -39,7 +39,7 @@ struct BackendView {
     address: String,
     state: &'static str,
     weight: u32,
-    tier: u32,
+    tier: u8,
     zone: Option<String>,
     active: u32,
     connections_total: u64,
@@ -62,9 +62,9 @@ fn view_pool(pool: &Pool) -> PoolView {
     PoolView {
         name: pool.name.to_string(),
         policy: pool.settings().policy.name,
-        table_digest: None,
+        table_digest: snapshot.policy().and_then(|policy| policy.digest()),
         fail_open: false,
-        queue_length: 0,
+        queue_length: pool.queue_length(),
         backends: seats.map(|(member, seat)| view_backend(member, seat)).collect(),
     }
 }
@@ -74,9 +74,9 @@ fn view_backend(member: &crate::balance::Member, seat: &SeatFacts) -> BackendVie
         name: member.backend.name.to_string(),
         address: seat.address.clone(),
         state: seat.state.as_str(),
-        weight: member.weight,
-        tier: 0,
-        zone: None,
+        weight: seat.weight,
+        tier: seat.tier,
+        zone: seat.zone.as_deref().map(str::to_owned),
         active: member.backend.active(),
         connections_total: member.backend.cells.connections.get(),
         since: rfc3339(seat.since),

@@ -82,7 +82,7 @@ fn pools(live: &Live) -> Vec<OfPool> {
         let backends = snapshot.members.iter().zip(&snapshot.seats).map(|(member, seat)| OfBackend {
             backend: member.backend.clone(),
             labels: Labels::new(&[("pool", &pool.name), ("backend", &member.backend.name)]),
-            weight: member.weight,
+            weight: seat.weight,
             state: seat.state,
         });
         OfPool { pool: pool.clone(), labels: Labels::new(&[("pool", &pool.name)]), backends: backends.collect() }
@@ -187,9 +187,9 @@ fn of_pools(page: &mut Page, pools: &[OfPool]) {
     pools.iter().for_each(|of| connect.histogram(&of.labels, &of.pool.cells.connect));
     let mut first_byte = page.family(f::POOL_FIRST_BYTE);
     pools.iter().for_each(|of| first_byte.histogram(&of.labels, &of.pool.cells.first_byte));
-    // Nothing waits and nothing fails open until pools can: both are 0, and say so.
+    // Nothing fails open until pools can: it is 0, and says so.
     let mut queue = page.family(f::POOL_QUEUE_LENGTH);
-    pools.iter().for_each(|of| queue.sample(&of.labels, &[], 0));
+    pools.iter().for_each(|of| queue.sample(&of.labels, &[], of.pool.queue_length()));
     let mut unavailable = page.family(f::POOL_UNAVAILABLE);
     for of in pools {
         for reason in Unavailable::ALL {
@@ -199,6 +199,13 @@ fn of_pools(page: &mut Page, pools: &[OfPool]) {
     }
     let mut retries = page.family(f::POOL_RETRIES);
     pools.iter().for_each(|of| retries.sample(&of.labels, &[], of.pool.cells.retries.get()));
+    let mut hedges = page.family(f::POOL_HEDGES);
+    for of in pools {
+        hedges.sample(&of.labels, &["won"], of.pool.cells.hedges_won.get());
+        hedges.sample(&of.labels, &["lost"], of.pool.cells.hedges_lost.get());
+    }
+    let mut waits = page.family(f::POOL_QUEUE_WAIT);
+    pools.iter().for_each(|of| waits.histogram(&of.labels, &of.pool.cells.queue_wait));
     let mut fail_open = page.family(f::POOL_FAIL_OPEN);
     pools.iter().for_each(|of| fail_open.sample(&of.labels, &[], 0));
 }

@@ -147,13 +147,18 @@ async fn start_pools(plan: &Plan, workers: usize) -> BTreeMap<Arc<str>, Arc<Pool
     for settings in &plan.pools {
         let pool = Arc::new(Pool::new(settings.clone()));
         pools.insert(settings.name.clone(), pool.clone());
-        let mut keeper = Keeper::new(pool, &registry, Arc::new(System));
+        let mut keeper = Keeper::new(pool, &registry, Arc::new(System), plan.zone.clone());
         starting.spawn(async move {
             keeper.start().await;
             tokio::spawn(keeper.run());
         });
     }
-    while starting.join_next().await.is_some() {}
+    while let Some(started) = starting.join_next().await {
+        if let Err(error) = started {
+            // A defect of ours: its pool has published nothing, and says "empty" to its sessions.
+            tracing::error!(%error, "a pool's keeper did not start");
+        }
+    }
     pools
 }
 

@@ -47,7 +47,10 @@ impl Drop for Handle {
 
 /// Builds a worker's runtime. Apart from starting it, so that the admin endpoint can watch it.
 pub(super) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    /// Tasks that run between looks at the sockets. The default of 61 turns of bulk streams would keep
+    /// a small message waiting for some milliseconds; a look costs less than a microsecond.
+    const TASKS_PER_LOOK: u32 = 13;
+    tokio::runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_LOOK).build()
 }
 
 /// Starts the worker's thread.

@@ -1,6 +1,7 @@
 //! A backend's live state, by identity: pool name and backend name.
 
 mod ewma;
+mod suspicion;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use crate::metrics::{ConnectFailure, Counter, Histogram, LATENCY_BOUNDS, Lanes, 
 
 use ewma::PeakEwma;
 pub use ewma::{Cost, TAU};
+use suspicion::Suspicion;
 
 /// Names one [`Backend`] for as long as the process lives; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +34,7 @@ pub struct Backend {
     pub cells: BackendCells,
     active: AtomicU32,
     latency: PeakEwma,
+    suspicion: Suspicion,
     /// Where the clock of `latency` begins.
     epoch: Instant,
 }
@@ -66,6 +69,22 @@ impl Backend {
     /// Takes in an attempt to connect that failed, by its fault.
     pub fn observe_failure(&self, now: Instant) {
         self.latency.observe_failure(self.age(now));
+        self.suspicion.fail(self.age(now));
+    }
+
+    /// Takes in an attempt to connect that succeeded.
+    pub fn observe_success(&self) {
+        self.suspicion.clear();
+    }
+
+    /// Whether it failed to connect a moment ago, so that others are to be picked first.
+    pub fn is_suspect(&self, now: Instant) -> bool {
+        self.suspicion.holds(self.age(now))
+    }
+
+    /// A session goes there in spite of what it failed; the others go on passing it over.
+    pub fn try_suspect(&self, now: Instant) {
+        self.suspicion.try_again(self.age(now));
     }
 
     /// What those times say a session must reckon with; `None` until there was one.
@@ -175,6 +194,7 @@ impl Registry {
             cells: BackendCells::new(self.workers),
             active: AtomicU32::new(0),
             latency: PeakEwma::default(),
+            suspicion: Suspicion::default(),
             epoch: Instant::now(),
         });
         known.backends.insert(key, Arc::downgrade(&backend));

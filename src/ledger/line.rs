@@ -59,7 +59,7 @@ fn attempt(line: &mut Line, attempt: &Attempt) {
 fn spans(line: &mut Line, record: &Record, known: &Progress) {
     let connecting = known.attempts.iter().map(|attempt| attempt.took).sum::<Duration>();
     line.seconds("handshake", None);
-    line.seconds("queue", None);
+    line.seconds("queue", known.queue_wait);
     line.seconds("connect", (!known.attempts.is_empty()).then_some(connecting));
     line.seconds("first_byte_up", record.tally.first_byte(Direction::Up));
     line.seconds("first_byte_down", record.tally.backend_first_byte());

@@ -19,7 +19,7 @@ use crate::listener::Accepted;
 use crate::metrics::{Cause, Counter};
 use crate::net::{Peer, Target};
 use crate::pool::Pool;
-use crate::upstream::Attempt;
+use crate::upstream::Event;
 
 pub use access::{AccessLogs, Kind, OpenError, Sinks};
 pub use outcome::{Failure, Outcome};
@@ -163,9 +163,9 @@ impl Entry {
         self.record.routed(pool);
     }
 
-    /// Notes one attempt to reach a backend.
-    pub fn attempted(&self, attempt: Attempt) {
-        self.record.attempted(attempt);
+    /// Notes what happens on the way to a backend.
+    pub fn heard(&self, event: Event) {
+        self.record.heard(event);
     }
 
     /// Notes that a backend is connected, from where and to where.

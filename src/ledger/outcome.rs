@@ -1,6 +1,7 @@
 //! How a session ended: exactly one cause, side and phase.
 
 use crate::metrics::{Cause, Phase, Side};
+use crate::pool::QueueError;
 use crate::relay::{End, Fault};
 use crate::upstream::DialError;
 
@@ -22,6 +23,8 @@ pub struct Outcome {
 pub enum Failure {
     /// The client's socket failed while a backend was being reached.
     ClientFailed(i32),
+    /// The client closed its direction while it waited in the queue, and had sent nothing.
+    ClientLeft,
     /// Its listener is no longer known.
     NoRoute,
     /// No backend was reached.
@@ -52,7 +55,10 @@ impl Outcome {
         let proxy = |cause| Self { cause, side: Side::Proxy, phase, errno: None };
         match failure {
             Failure::ClientFailed(errno) => Self::broken(Cause::ClientReset, Side::Client, phase, errno),
+            Failure::ClientLeft => Self { cause: Cause::ClientReset, side: Side::Client, phase, errno: None },
             Failure::NoRoute => proxy(Cause::NoRoute),
+            Failure::Dial(DialError::Queue(QueueError::Full)) => proxy(Cause::QueueFull),
+            Failure::Dial(DialError::Queue(QueueError::Timeout)) => proxy(Cause::QueueTimeout),
             Failure::Dial(DialError::Unavailable(_)) => proxy(Cause::NoBackend),
             Failure::Dial(DialError::Failed(errno)) => {
                 Self { cause: Cause::ConnectFailed, side: Side::Backend, phase, errno }

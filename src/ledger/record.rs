@@ -15,7 +15,7 @@ use crate::metrics::{Cause, Phase, RouteCells};
 use crate::net::{Peer, Target};
 use crate::pool::Pool;
 use crate::relay::Tally;
-use crate::upstream::Attempt;
+use crate::upstream::{Attempt, Event};
 
 /// Names one session: unique in the process and, in practice, over its restarts. Ids rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +77,10 @@ pub struct Progress {
     pub upstream_local: Option<Peer>,
     /// Attempts that have ended.
     pub attempts: Vec<Attempt>,
+    /// Whether it waits in the queue now.
+    pub queued: bool,
+    /// How long it waited there, if it did and its turn has come.
+    pub queue_wait: Option<Duration>,
 }
 
 impl Record {
@@ -101,6 +105,8 @@ impl Record {
                 target: None,
                 upstream_local: None,
                 attempts: Vec::new(),
+                queued: false,
+                queue_wait: None,
             }),
             listener,
         }
@@ -126,6 +132,7 @@ impl Record {
         let progress = self.progress();
         match (&progress.target, &progress.pool) {
             (Some(_), _) => self.tally.phase(),
+            (None, Some(_)) if progress.queued => Phase::Queue,
             (None, Some(_)) => Phase::Connect,
             (None, None) => Phase::Intake,
         }
@@ -143,11 +150,20 @@ impl Record {
         progress.cells = cells;
     }
 
-    pub(super) fn attempted(&self, attempt: Attempt) {
+    pub(super) fn heard(&self, event: Event) {
         let mut progress = self.progress();
-        // Nearly always there is one, and a session is held to the byte.
-        progress.attempts.reserve_exact(1);
-        progress.attempts.push(attempt);
+        match event {
+            Event::Queued => progress.queued = true,
+            Event::Admitted(waited) => {
+                progress.queued = false;
+                progress.queue_wait = Some(waited);
+            }
+            Event::Attempted(attempt) => {
+                // Nearly always there is one, and a session is held to the byte.
+                progress.attempts.reserve_exact(1);
+                progress.attempts.push(attempt);
+            }
+        }
     }
 
     pub(super) fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {

@@ -42,6 +42,12 @@ pub struct Acceptor {
 
 /// The pause after the first failing accept; doubled while it goes on failing.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// After an accept that failed for the client's reasons.
+const ABORTED_PAUSE: Duration = Duration::from_millis(1);
+/// Between warnings of one loop: a shortage fails many accepts, with successes between them.
+const WARNINGS: Duration = Duration::from_secs(10);
+/// However many still arrive, the queue of a closing socket is emptied for no longer than this.
+const EMPTYING: Duration = Duration::from_secs(2);
 /// Long enough not to spin, short enough to accept within a second of relief.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
@@ -73,6 +79,7 @@ impl Acceptor {
         };
         let mut draining = pin!(self.life.reached(Stage::Draining));
         let mut pause = SHORTEST_PAUSE;
+        let mut warned = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -95,7 +102,7 @@ impl Acceptor {
                         }
                     }
                 }
-                Err(error) => pause = self.failed(&error, pause).await,
+                Err(error) => pause = self.failed(&error, pause, &mut warned).await,
             }
         }
         self.empty_queue(&socket, &serve).await;
@@ -121,14 +128,18 @@ impl Acceptor {
     }
 
     /// Counts a failing accept, waits if waiting helps, and gives the next pause.
-    async fn failed(&self, error: &io::Error, pause: Duration) -> Duration {
+    async fn failed(&self, error: &io::Error, pause: Duration, warned: &mut Option<Instant>) -> Duration {
         let class = classify(error);
         let cells = &self.listener.cells;
         cells.accept_errors[class as usize].inc();
         if class == AcceptError::Aborted {
+            // A client that left costs nothing. But a machine that forbids accepting says the same,
+            // again and again, and that must not spin.
+            sleep(ABORTED_PAUSE).await;
             return SHORTEST_PAUSE;
         }
-        if pause == SHORTEST_PAUSE {
+        if warned.is_none_or(|at| at.elapsed() > WARNINGS) {
+            *warned = Some(Instant::now());
             tracing::warn!(listener = %self.listener.name, class = class.as_str(), %error, "cannot accept; trying again");
         }
         sleep(pause).await;
@@ -149,7 +160,8 @@ impl Acceptor {
     async fn empty_queue(&self, socket: &Socket, serve: &impl Fn(Accepted)) {
         self.hold_back(socket);
         let mut quiet = pin!(sleep(LAST_HANDSHAKES));
-        loop {
+        let began = Instant::now();
+        while began.elapsed() < EMPTYING {
             tokio::select! {
                 biased;
                 accepted = socket.accept() => match accepted {

@@ -85,6 +85,8 @@ families! {
     POOL_QUEUE_LENGTH "peerway_pool_queue_length" Gauge ["pool"] "Sessions that wait for a backend.";
     POOL_UNAVAILABLE "peerway_pool_unavailable_total" Counter ["pool" "reason"] "Times that the pool had no backend to offer, by reason.";
     POOL_RETRIES "peerway_pool_retries_total" Counter ["pool"] "Attempts to connect after a session's first one.";
+    POOL_HEDGES "peerway_pool_hedges_total" Counter ["pool" "result"] "Second attempts raced against a slow first one: won connected first, lost did not.";
+    POOL_QUEUE_WAIT "peerway_pool_queue_wait_seconds" Histogram ["pool"] "How long sessions waited in the queue, those that gave up included.";
     POOL_FAIL_OPEN "peerway_pool_fail_open" Gauge ["pool"] "Whether so few backends are up that all are used.";
 
     BACKEND_CONNECTIONS "peerway_backend_connections_total" Counter ["pool" "backend"] "Connections established to the backend.";

@@ -51,6 +51,15 @@ impl Stream {
         self.try_io(Interest::READABLE, read)
     }
 
+    /// Whether there are bytes to read (true) or the peer has finished (false); reads nothing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when neither is known yet, or the socket's error, which is thereby taken from it.
+    pub fn peek(&self) -> io::Result<bool> {
+        let peek = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut [0u8; 1], RecvFlags::PEEK).map(|(n, _)| n > 0));
+        self.try_io(Interest::READABLE, peek)
+    }
+
     /// Writes once; `WouldBlock` when there is no room. Interrupted calls are repeated.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_io(Interest::WRITABLE, |fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL)))

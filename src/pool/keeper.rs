@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Pool, SeatFacts};
+use super::{Pool, SeatFacts, ramp};
 use crate::backend::{Backend, Registry};
 use crate::balance::Member;
 use crate::config::plan::{self, BackendAddress};
@@ -20,12 +20,19 @@ use crate::net::Target;
 /// is good for; half a minute is what most records of moving services allow.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// Publishes a pool's snapshots: at start, and whenever a host name's answer changes.
+/// Between looks at what changes by itself: weights that rise, connect times.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Publishes a pool's snapshots: at start, whenever a host name's answer changes, and while a slow
+/// start goes on.
 #[derive(Debug)]
 pub struct Keeper {
     pool: Arc<Pool>,
     seats: Vec<Seat>,
     resolver: Arc<dyn Resolver>,
+    /// Where this instance is, if that is known.
+    zone: Option<Arc<str>>,
+    connect_times: RecentQuantile,
 }
 
 /// A configured backend and what is known of it.
@@ -38,11 +45,13 @@ struct Seat {
     trouble: Option<DiscoverError>,
     state: BackendState,
     since: SystemTime,
+    /// When it came up, unless it was up from the start: what slow start counts from.
+    recovered: Option<Instant>,
 }
 
 impl Keeper {
-    /// A keeper for `pool`; its backends come from `registry`.
-    pub fn new(pool: Arc<Pool>, registry: &Registry, resolver: Arc<dyn Resolver>) -> Self {
+    /// A keeper for `pool`; its backends come from `registry`. `zone` is where this instance is.
+    pub fn new(pool: Arc<Pool>, registry: &Registry, resolver: Arc<dyn Resolver>, zone: Option<Arc<str>>) -> Self {
         let seat = |spec: &plan::Backend| Seat {
             backend: registry.get(&pool.name, &spec.name),
             spec: spec.clone(),
@@ -50,9 +59,10 @@ impl Keeper {
             trouble: None,
             state: BackendState::Unknown,
             since: SystemTime::now(),
+            recovered: None,
         };
         let seats = pool.settings().backends.iter().map(seat).collect();
-        Self { pool, seats, resolver }
+        Self { pool, seats, resolver, zone, connect_times: RecentQuantile::default() }
     }
 
     /// Asks for every host name once and publishes the first snapshot.
@@ -63,19 +73,35 @@ impl Keeper {
         self.publish();
     }
 
-    /// Keeps the answers fresh for as long as the process lives.
+    /// Keeps answers fresh, weights rising and connect times known for as long as the process lives.
     pub async fn run(mut self) {
-        if !self.seats.iter().any(|seat| matches!(seat.spec.address, BackendAddress::Host(..))) {
-            return;
-        }
-        let mut ticks = interval(REFRESH);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.tick().await;
+        let mut refreshes = interval(REFRESH);
+        let mut looks = interval(LOOK);
+        refreshes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        refreshes.tick().await;
+        let named = self.seats.iter().any(|seat| matches!(seat.spec.address, BackendAddress::Host(..)));
         loop {
-            ticks.tick().await;
-            if self.refresh().await {
-                self.publish();
+            tokio::select! {
+                _ = refreshes.tick(), if named => {
+                    if self.refresh().await {
+                        self.publish();
+                    }
+                }
+                _ = looks.tick() => self.look(),
             }
+        }
+    }
+
+    fn look(&mut self) {
+        let (counts, _) = self.pool.cells.connect.read();
+        let p95 = self.connect_times.next(self.pool.cells.connect.bounds(), &counts, 0.95);
+        self.pool.connect_p95.store(p95.map_or(0, |span| span.as_nanos() as u64), Relaxed);
+        let slow_start = self.pool.settings().slow_start;
+        // One more look than there is left to rise, so that the last step is to the whole.
+        let rising = |seat: &Seat| seat.recovered.is_some_and(|at| at.elapsed() < slow_start + 2 * LOOK);
+        if !slow_start.is_zero() && self.seats.iter().any(rising) {
+            self.publish();
         }
     }
 
@@ -129,25 +155,70 @@ impl Keeper {
 
     /// Makes what is known what sessions choose from.
     fn publish(&mut self) {
+        let settings = self.pool.settings();
         let mut facts = Vec::with_capacity(self.seats.len());
         let mut members = Vec::with_capacity(self.seats.len());
         for seat in &mut self.seats {
-            // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
-            let targets = seat.targets();
             let (state, reason) = seat.judge();
             if state != seat.state {
+                let came_up = state == BackendState::Up && seat.state != BackendState::Unknown;
+                seat.recovered = came_up.then(Instant::now);
                 seat.since = SystemTime::now();
                 seat.state = state;
             }
+            // A table of keys is made of configured weights alone, so that it moves only with them.
+            let up_for = seat.recovered.map_or(Duration::MAX, |at| at.elapsed());
+            let weight = match settings.policy.hash {
+                Some(_) => seat.spec.weight,
+                None => ramp::weight(seat.spec.weight, up_for, settings.slow_start),
+            };
             members.push(Member {
                 backend: seat.backend.clone(),
-                weight: seat.spec.weight,
+                weight,
                 usable: state == BackendState::Up,
                 max_connections: seat.spec.max_connections,
             });
-            facts.push(SeatFacts { address: seat.spec.address.to_string(), targets, state, since: seat.since, reason });
+            facts.push(SeatFacts {
+                address: seat.spec.address.to_string(),
+                // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
+                targets: seat.targets(),
+                state,
+                since: seat.since,
+                reason,
+                weight: seat.spec.weight,
+                tier: seat.spec.tier,
+                zone: seat.spec.zone.clone(),
+                local: self.zone.is_none() || seat.spec.zone == self.zone,
+            });
         }
         self.pool.publish(facts, members);
+    }
+}
+
+/// A quantile of what a histogram has counted lately: each look weighs a tenth less than the next.
+#[derive(Debug, Default)]
+struct RecentQuantile {
+    seen: Vec<u64>,
+    recent: Vec<f64>,
+}
+
+impl RecentQuantile {
+    /// With fewer recent counts than this a high quantile says nothing.
+    const LEAST: f64 = 20.0;
+    const KEPT: f64 = 0.9;
+
+    /// Takes in the histogram's cumulative counts, and gives the upper bound of the bucket that the
+    /// quantile lies in; `None` while too little is known, or beyond the last bound.
+    fn next(&mut self, bounds: &[f64], cumulative: &[u64], quantile: f64) -> Option<Duration> {
+        self.seen.resize(cumulative.len(), 0);
+        self.recent.resize(cumulative.len(), 0.0);
+        for ((recent, seen), now) in self.recent.iter_mut().zip(&mut self.seen).zip(cumulative) {
+            *recent = *recent * Self::KEPT + now.saturating_sub(*seen) as f64;
+            *seen = *now;
+        }
+        let total = self.recent.last().copied().filter(|total| *total >= Self::LEAST)?;
+        let place = self.recent.iter().position(|upto| *upto >= total * quantile)?;
+        bounds.get(place).map(|bound| Duration::from_secs_f64(*bound))
     }
 }
 
@@ -211,7 +282,7 @@ mod tests {
             Ok(vec![address(9)]),
         ];
         let resolver = Arc::new(Scripted(Mutex::new(answers)));
-        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), resolver);
+        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), resolver, None);
         let seen = |pool: &Pool| {
             let seat = &pool.snapshot().seats[0];
             (seat.state, seat.targets.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -243,7 +314,7 @@ mod tests {
         let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
         let answers = vec![Err(io::Error::from(io::ErrorKind::TimedOut)), Ok(vec![address(2)])];
-        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), Arc::new(Scripted(Mutex::new(answers))));
+        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), Arc::new(Scripted(Mutex::new(answers))), None);
         keeper.start().await;
         let snapshot = pool.snapshot();
         assert_eq!(snapshot.members.iter().filter(|member| member.usable).count(), 1);

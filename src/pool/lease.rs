@@ -1,17 +1,24 @@
 //! A lease: one session's claim on one backend, given back when it is dropped.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{Pool, Snapshot};
-use crate::backend::{Backend, Claim};
-use crate::balance::Draw;
+use tokio::time::timeout;
+
+use super::queue::QueueFull;
+use super::{Choice, Pool, Snapshot};
+use crate::backend::{Backend, BackendId, Claim};
+use crate::balance::{Draw, Pick};
 use crate::metrics::Unavailable;
 use crate::net::Target;
 
-/// A claimed place at a backend.
+/// A claimed place at a backend. When it is dropped the place goes to the oldest session that waits.
 #[derive(Debug)]
 pub struct Lease {
-    claim: Claim,
+    /// Always there; taken by `drop`, so that the place is free before it is offered.
+    claim: Option<Claim>,
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
     /// Where it can be dialled, best first; never empty.
     pub targets: Arc<[Target]>,
 }
@@ -19,7 +26,14 @@ pub struct Lease {
 impl Lease {
     /// The backend that is held.
     pub fn backend(&self) -> &Arc<Backend> {
-        self.claim.backend()
+        &self.backend
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.claim.take());
+        self.pool.serve_queue();
     }
 }
 
@@ -32,31 +46,121 @@ pub enum NoLease {
     AllTried,
 }
 
+/// Why waiting did not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueError {
+    /// As many wait as may.
+    Full,
+    /// Waited for `queue.timeout`.
+    Timeout,
+}
+
 /// Another thread may take the last place of a backend between pick and claim. It would have to do so this often in
 /// a row for a session to be told that all is full; every time but the last, the next pick sees it full.
 const MAX_RACES: usize = 16;
+/// Suspects that one pick may pass over. With more of them than that it is an outage, and passing over helps nobody.
+const MAX_SHUNNED: usize = 16;
 
 impl Pool {
     /// Picks and claims a backend not in `draw.tried`. Synchronous; holds nothing of the snapshot.
     ///
     /// # Errors
     /// There is none to be had; see [`NoLease`].
-    pub fn lease(&self, draw: &Draw<'_>) -> Result<Lease, NoLease> {
+    pub fn lease(self: &Arc<Self>, draw: &Draw<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
-        let lease = (0..MAX_RACES).map_while(|_| self.try_lease(&snapshot, draw)).flatten().next();
+        let lease = snapshot.order(draw.entropy).find_map(|choice| self.lease_from(&snapshot, choice, draw));
         lease.ok_or_else(|| why_none(&snapshot, draw))
     }
 
+    /// Whether someone waits whom a newcomer must not overtake.
+    pub fn has_queue(&self) -> bool {
+        self.queue.len() > 0
+    }
+
+    /// Waits in the queue, if the pool has one, until it is this session's turn. Cancel safe.
+    ///
+    /// # Errors
+    /// The queue is full, or the wait was too long.
+    pub async fn wait_for_lease(self: &Arc<Self>, key: u64) -> Result<Lease, QueueError> {
+        let Some(settings) = self.settings.load().queue else { return Err(QueueError::Full) };
+        let mut ticket = self.queue.join(key, settings.max).map_err(|QueueFull| QueueError::Full)?;
+        // A place may have become free before this session stood in line.
+        self.serve_queue();
+        match timeout(settings.timeout, ticket.turn()).await {
+            Ok(Some(lease)) => Ok(lease),
+            Ok(None) | Err(_) => Err(QueueError::Timeout),
+        }
+    }
+
+    /// Gives places that are free to the sessions that wait, oldest first.
+    pub(super) fn serve_queue(self: &Arc<Self>) {
+        let offer = |key| {
+            let draw = Draw { key, entropy: fastrand::u64(..), now: Instant::now(), tried: &[] };
+            self.lease(&draw).ok()
+        };
+        self.queue.serve(offer);
+    }
+
+    fn lease_from(self: &Arc<Self>, snapshot: &Snapshot, choice: &Choice, draw: &Draw<'_>) -> Option<Lease> {
+        let lease = (0..MAX_RACES).map_while(|_| self.try_lease(snapshot, choice, draw)).flatten().next();
+        lease
+    }
+
     /// `None` if there is nothing to pick, `Some(None)` if what was picked is full by now.
-    fn try_lease(&self, snapshot: &Snapshot, draw: &Draw<'_>) -> Option<Option<Lease>> {
-        let pick = snapshot.policy.as_ref()?.pick(&snapshot.members, draw)?;
+    fn try_lease(self: &Arc<Self>, snapshot: &Snapshot, choice: &Choice, draw: &Draw<'_>) -> Option<Option<Lease>> {
+        let pick = choice.pick(draw)?;
         let seat = usize::from(pick.seat.0);
-        let member = &snapshot.members[seat];
-        let claim = member.backend.try_claim(member.max_connections);
-        if pick.displaced && claim.is_some() {
+        let member = &choice.members[seat];
+        let Some(claim) = member.backend.try_claim(member.max_connections) else { return Some(None) };
+        if pick.displaced {
             self.cells.hash_displaced.inc();
         }
-        Some(claim.map(|claim| Lease { claim, targets: snapshot.seats[seat].targets.clone() }))
+        member.backend.try_suspect(draw.now);
+        let targets = snapshot.seats[choice.seats[seat]].targets.clone();
+        Some(Some(Lease { claim: Some(claim), pool: self.clone(), backend: member.backend.clone(), targets }))
+    }
+}
+
+impl Snapshot {
+    /// The groups in the order in which this session asks them. A local group that spills over comes
+    /// second for the share of sessions that it has no weight for.
+    fn order(&self, entropy: u64) -> impl Iterator<Item = &Choice> {
+        // Other bits than those a policy looks at first.
+        let drawn = entropy.rotate_left(32) as f64 / u64::MAX as f64;
+        let mut at = 0;
+        let pair = move || {
+            let here = self.choices.get(at)?;
+            let next = self.choices.get(at + 1).filter(|_| here.first < 1.0);
+            at += if next.is_some() { 2 } else { 1 };
+            Some(match next {
+                Some(next) if drawn >= here.first => [Some(next), Some(here)],
+                next => [Some(here), next],
+            })
+        };
+        std::iter::from_fn(pair).flatten().flatten()
+    }
+}
+
+impl Choice {
+    /// The policy's pick, past backends that have just failed to connect as long as there are others.
+    fn pick(&self, draw: &Draw<'_>) -> Option<Pick> {
+        let pick = self.policy.pick(&self.members, draw)?;
+        let is_suspect = |pick: &Pick| self.members[usize::from(pick.seat.0)].backend.is_suspect(draw.now);
+        if !is_suspect(&pick) || draw.tried.len() >= MAX_SHUNNED {
+            return Some(pick);
+        }
+        let mut shunned = [BackendId(0); MAX_SHUNNED];
+        shunned[..draw.tried.len()].copy_from_slice(draw.tried);
+        let mut other = pick;
+        for count in draw.tried.len()..MAX_SHUNNED {
+            shunned[count] = self.members[usize::from(other.seat.0)].backend.id;
+            other = match self.policy.pick(&self.members, &Draw { tried: &shunned[..=count], ..*draw }) {
+                Some(next) if is_suspect(&next) => next,
+                Some(next) => return Some(next),
+                None => return Some(pick),
+            };
+        }
+        Some(pick)
     }
 }
 
@@ -82,13 +186,13 @@ mod tests {
     use crate::pool::SeatFacts;
 
     /// A pool of `size` backends that may have `max` sessions each.
-    fn pool(policy: &str, size: u32, max: u32) -> Pool {
+    fn pool(policy: &str, size: u32, max: u32) -> Arc<Pool> {
         let yaml = format!(
             "{{ listeners: {{ l: {{ bind: 127.0.0.1:0, pool: p }} }},
                 pools: {{ p: {{ backends: [], policy: {policy} }} }} }}"
         );
         let plan = crate::config::parse("test.yaml", &yaml, &CATALOGUE, &|_| None).expect("valid");
-        let pool = Pool::new(plan.pools[0].clone());
+        let pool = Arc::new(Pool::new(plan.pools[0].clone()));
         let registry = Registry::new(1);
         let member = |index| {
             let backend = registry.get(&"p".into(), &format!("b{index}").into());
@@ -100,6 +204,10 @@ mod tests {
             state: BackendState::Up,
             since: SystemTime::now(),
             reason: String::new(),
+            weight: 1,
+            tier: 0,
+            zone: None,
+            local: true,
         };
         pool.publish((0..size).map(facts).collect(), (0..size).map(member).collect());
         pool

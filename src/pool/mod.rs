@@ -1,22 +1,30 @@
 //! Pools: the snapshot that sessions choose from, the lease they get, and the keeper that publishes.
 
+mod budget;
+mod groups;
 mod keeper;
 mod lease;
+mod queue;
+mod ramp;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
 use crate::balance::{self, Member, Policy};
-use crate::config::plan;
+use crate::config::plan::{self, Hedge};
 use crate::discover::DiscoverError;
 use crate::metrics::{BackendState, Counter, Histogram, LATENCY_BOUNDS, Unavailable};
 use crate::net::Target;
 
+use budget::{Allowance, Budget};
+use groups::Placed;
+use queue::Queue;
+
 pub use keeper::Keeper;
-pub use lease::{Lease, NoLease};
+pub use lease::{Lease, NoLease, QueueError};
 
 /// A pool as sessions use it.
 #[derive(Debug)]
@@ -31,6 +39,13 @@ pub struct Pool {
     /// Where round robin stands; kept over snapshots and reloads.
     cursor: Arc<AtomicUsize>,
     snapshot: ArcSwap<Snapshot>,
+    /// Sessions that wait for a backend below its limit, with their keys.
+    queue: Queue<u64, Lease>,
+    budget: Budget,
+    /// The 95th percentile of recent connect times, nanoseconds; 0 is unknown. The keeper writes it.
+    connect_p95: AtomicU64,
+    /// Where the budget's clock begins.
+    began: Instant,
 }
 
 /// `timeouts.idle` is not given: the listener's counts.
@@ -47,6 +62,10 @@ impl Pool {
             idle: AtomicU64::new(idle),
             cursor: Arc::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            queue: Queue::default(),
+            budget: Budget::default(),
+            connect_p95: AtomicU64::new(0),
+            began: Instant::now(),
         }
     }
 
@@ -69,33 +88,86 @@ impl Pool {
         self.snapshot.load_full()
     }
 
-    /// Whether a session could be served now.
+    /// Whether a session could be served now, or would wait in a queue.
     pub fn is_usable(&self) -> bool {
         self.snapshot.load().members.iter().any(|member| member.usable)
     }
 
-    /// Makes `seats` what sessions choose from. Only the pool's keeper calls it.
-    fn publish(&self, seats: Vec<SeatFacts>, members: Vec<Member>) {
-        let policy = balance::build(&self.settings.load().policy, &members, &self.cursor);
-        self.snapshot.store(Arc::new(Snapshot { members: members.into(), seats: seats.into(), policy: Some(policy) }));
+    /// Sessions in the queue.
+    pub fn queue_length(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Counts a session that begins to dial: what it earns, retries may spend.
+    pub fn earn(&self, now: Instant) {
+        self.budget.session(now.saturating_duration_since(self.began));
+    }
+
+    /// Whether the budget has a retry or a hedge to spare; counts it, and counts a refusal.
+    pub fn may_retry(&self, now: Instant) -> bool {
+        let plan::RetryBudget { share, min_per_second } = self.settings.load().connect.retry_budget;
+        let granted =
+            self.budget.withdraw(Allowance { share, min_per_second }, now.saturating_duration_since(self.began));
+        if !granted {
+            self.cells.unavailable[Unavailable::Budget as usize].inc();
+        }
+        granted
+    }
+
+    /// How long an attempt may take before a second backend is raced against it.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        match self.settings.load().connect.hedge_after? {
+            Hedge::After(delay) => Some(delay),
+            Hedge::P95 => {
+                let nanos = self.connect_p95.load(Relaxed);
+                (nanos > 0).then(|| Duration::from_nanos(nanos))
+            }
+        }
+    }
+
+    /// Makes these what sessions choose from, in the groups they are asked in, and serves who waits:
+    /// there may be room now. Only the pool's keeper calls it.
+    fn publish(self: &Arc<Self>, seats: Vec<SeatFacts>, members: Vec<Member>) {
+        let settings = self.settings.load();
+        let placed: Vec<Placed> = seats.iter().zip(&members).map(|(seat, member)| seat.placed(member)).collect();
+        let zoned = settings.policy.hash.is_none();
+        let choice = |group: groups::Group| {
+            let members: Box<[Member]> = group.members.iter().map(|index| members[*index].clone()).collect();
+            let policy = balance::build(&settings.policy, &members, &self.cursor);
+            Choice { members, seats: group.members.into(), policy, first: group.first }
+        };
+        let choices = groups::groups(&placed, settings.tier_spill_below, zoned).into_iter().map(choice).collect();
+        self.snapshot.store(Arc::new(Snapshot { members: members.into(), seats: seats.into(), choices }));
+        self.serve_queue();
     }
 }
 
-/// Members and policy, swapped together so that they never disagree.
+/// Members and policies, swapped together so that they never disagree.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// As the policy sees them.
+    /// All, in the order of the configuration.
     pub members: Box<[Member]>,
-    /// What the policy does not need, in the same order.
+    /// What no policy needs to know of them, in the same order.
     pub seats: Box<[SeatFacts]>,
-    policy: Option<Box<dyn Policy>>,
+    choices: Box<[Choice]>,
 }
 
 impl Snapshot {
-    /// The policy, for those who explain it; `None` until something is published.
+    /// The policy of the group that is asked first, for those who explain it.
     pub fn policy(&self) -> Option<&dyn Policy> {
-        self.policy.as_deref()
+        self.choices.first().map(|choice| &*choice.policy)
     }
+}
+
+/// A group of members with a policy of its own.
+#[derive(Debug)]
+struct Choice {
+    members: Box<[Member]>,
+    /// Where each stands in the snapshot.
+    seats: Box<[usize]>,
+    policy: Box<dyn Policy>,
+    /// See [`groups::Group::first`].
+    first: f64,
 }
 
 /// What is known of a member besides what the policy sees.
@@ -111,6 +183,20 @@ pub struct SeatFacts {
     pub since: SystemTime,
     /// Why it is that, in words; empty when there is nothing to say.
     pub reason: String,
+    /// As configured; [`Member::weight`] is the effective weight, which rises during a slow start.
+    pub weight: u32,
+    /// Lower tiers are used first.
+    pub tier: u8,
+    /// Where it is, if that is known.
+    pub zone: Option<Arc<str>>,
+    /// Whether that is where this instance is; true when this instance's zone is not known.
+    pub local: bool,
+}
+
+impl SeatFacts {
+    fn placed(&self, member: &Member) -> Placed {
+        Placed { tier: self.tier, local: self.local, usable: member.usable, weight: self.weight }
+    }
 }
 
 /// What is counted about a pool.
@@ -124,6 +210,12 @@ pub struct PoolCells {
     pub unavailable: [Counter; Unavailable::ALL.len()],
     /// Attempts after a first one.
     pub retries: Counter,
+    /// Second attempts raced against a slow first one: how many connected first, and how many did not.
+    pub hedges_won: Counter,
+    /// See `hedges_won`.
+    pub hedges_lost: Counter,
+    /// How long sessions waited in the queue, those that gave up included.
+    pub queue_wait: Histogram,
     /// Sessions whose key belongs to a usable backend that is full or overloaded.
     pub hash_displaced: Counter,
     /// When a host name was last resolved, seconds since 1970; 0 is never.
@@ -139,6 +231,9 @@ impl Default for PoolCells {
             first_byte: Histogram::new(LATENCY_BOUNDS),
             unavailable: Default::default(),
             retries: Counter::default(),
+            hedges_won: Counter::default(),
+            hedges_lost: Counter::default(),
+            queue_wait: Histogram::new(LATENCY_BOUNDS),
             hash_displaced: Counter::default(),
             discovery_last_success: AtomicU64::new(0),
             discovery_errors: Default::default(),

@@ -116,7 +116,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
     let mut pools = std::collections::BTreeMap::new();
     for settings in &plan.pools {
         let pool = Arc::new(Pool::new(settings.clone()));
-        Keeper::new(pool.clone(), &registry, Arc::new(System)).start().await;
+        Keeper::new(pool.clone(), &registry, Arc::new(System), None).start().await;
         pools.insert(settings.name.clone(), pool);
     }
     let listening = |settings: &config::plan::Listener| Listening {
