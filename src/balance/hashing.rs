@@ -81,7 +81,7 @@ impl<T: Table> Policy for Hashing<T> {
         };
         let within = self.first_free(members, draw, Some(bound.allowance(members)));
         // When those that are left have all they should, one of them must have more.
-        within.or_else(|| self.first_free(members, draw, None).map(|pick| Pick { displaced: true, ..pick }))
+        within.or_else(|| self.first_free(members, draw, None))
     }
 
     fn digest(&self) -> Option<String> {

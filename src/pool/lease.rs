@@ -102,8 +102,7 @@ impl Pool {
     }
 
     fn lease_from(self: &Arc<Self>, snapshot: &Snapshot, choice: &Choice, draw: &Draw<'_>) -> Option<Lease> {
-        let lease = (0..MAX_RACES).map_while(|_| self.try_lease(snapshot, choice, draw)).flatten().next();
-        lease
+        (0..MAX_RACES).map_while(|_| self.try_lease(snapshot, choice, draw)).flatten().next()
     }
 
     /// `None` if there is nothing to pick, `Some(None)` if what was picked is full by now.
