@@ -5,8 +5,8 @@
 //! a [`backend`], [`upstream`] reaches it through [`connect`], [`relay`] moves the bytes both ways, and
 //! [`ledger`] writes down the one way it ended. Around that, [`config`] turns YAML into a plan,
 //! [`discover`] finds addresses, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
-//! ends it, and [`app`] puts it together. [`net`] has the truth about sockets, [`sink`] writes lines that
-//! may get stuck without stalling anyone.
+//! ends it, and [`app`] puts it together. [`net`] has the truth about sockets, [`wire`] formats of bytes, [`sink`]
+//! writes lines that may get stuck without stalling anyone.
 
 pub mod listener;
 pub mod admission;
@@ -28,6 +28,7 @@ pub mod drain;
 pub mod app;
 pub mod cli;
 
+pub mod wire;
 pub mod net;
 pub mod sink;
 pub mod backoff;

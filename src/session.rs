@@ -8,8 +8,7 @@ use std::task::Poll;
 
 use arc_swap::ArcSwap;
 
-use crate::balance::Facts;
-use crate::connect::Connector;
+use crate::connect::{Caller, Connector};
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
@@ -64,8 +63,9 @@ async fn reach(ctx: &Context, entry: &Entry, client: &Stream) -> Result<Dialed, 
     let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
     let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
     entry.routed(&pool);
-    let facts = Facts { client: entry.record().client(), local: entry.record().local };
-    let dialing = upstream::dial(&pool, &ctx.connector, facts, |event| entry.heard(event));
+    let record = entry.record();
+    let caller = Caller { client: record.client(), local: record.local, id: &record.id };
+    let dialing = upstream::dial(&pool, &ctx.connector, caller, |event| entry.heard(event));
     let dialed = unless_failed(client, unless_left(entry, client, dialing)).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)

@@ -96,13 +96,14 @@ pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, Star
         log_dropped: logging.dropped(),
     });
     let acceptors = Acceptors::default();
+    let connector = connect::system(); // one for all workers: they take turns at its source addresses
     let mut handles = Vec::with_capacity(workers);
     for (index, runtime) in runtimes.into_iter().enumerate() {
         let sockets = sockets_of(&mut bound, &state);
         let ctx = Context {
             live: state.live.clone(),
             ledger: state.ledger.clone(),
-            connector: connect::system(),
+            connector: connector.clone(),
             bench: state.benches[index].clone(),
         };
         let job = worker::Job { ctx: Arc::new(ctx), sockets, acceptors: acceptors.clone(), pin: plan.workers.pin };

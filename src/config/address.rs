@@ -1,6 +1,6 @@
 //! Addresses, as people write them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The kernel's `sun_path` holds 108 bytes, the last of them zero.
@@ -86,6 +86,29 @@ pub(super) fn parse_target(text: &str) -> Result<Target, String> {
         return Err(format!("`{text}`: put an IPv6 address in brackets, as in `[2001:db8::1]:5432`"));
     }
     if is_host_name(host) { Ok(Target::Host(host.into(), port)) } else { Err(bad_target(text)) }
+}
+
+/// An IP address of this machine to connect from, without a port.
+pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = text.parse().map_err(|_| bad_source(text))?;
+    if ip.to_canonical() != ip {
+        return Err(format!("`{ip}` is an IPv4 address: write `{}`", ip.to_canonical()));
+    }
+    if ip.is_unspecified() {
+        return Err(format!("`{ip}` is no machine's address; to leave the choice to the kernel, write `off`"));
+    }
+    if ip.is_multicast() || ip == IpAddr::from(Ipv4Addr::BROADCAST) {
+        return Err(format!("`{ip}` is the address of many machines, and nothing can connect from it"));
+    }
+    Ok(ip)
+}
+
+fn bad_source(text: &str) -> String {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    match text.parse::<SocketAddr>().map(|address| address.ip()).ok().or_else(bracketed) {
+        Some(ip) => format!("`{text}`: write the IP address alone, `{ip}`"),
+        None => format!("`{text}` is not an IP address: write one such as `10.0.0.9` or `2001:db8::9`"),
+    }
 }
 
 fn bad_listen(text: &str) -> String {
@@ -203,10 +226,22 @@ mod tests {
         assert!(parse_target(&format!("{}:1", "a".repeat(64))).is_err());
     }
 
+    #[test]
+    fn sources() {
+        for text in ["10.0.0.9", "127.0.0.1", "::1", "2001:db8::9", "fe80::1"] {
+            assert_eq!(parse_source(text), Ok(text.parse().unwrap()));
+        }
+        for text in ["", "h", "10.0.0.9:80", "[::1]", "[::1]:80", "10.0.0.0/8", "0.0.0.0", "::", "224.0.0.1", "ff02::1"]
+        {
+            assert!(parse_source(text).is_err(), "{text}");
+        }
+        assert!(parse_source("::ffff:10.0.0.9").unwrap_err().ends_with("write `10.0.0.9`"));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "[a-z0-9.:%/*\\[\\]-]{0,24}|\\PC*") {
-            let _ = (parse_bind(&text), parse_endpoint(&text), parse_ip(&text), parse_target(&text));
+            let _ = (parse_bind(&text), parse_endpoint(&text), parse_ip(&text), parse_target(&text), parse_source(&text));
         }
 
         #[test]

@@ -4,7 +4,7 @@
 //! No other module sees YAML.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -379,7 +379,7 @@ impl fmt::Display for BackendAddress {
 }
 
 /// `connect`: the bounds on reaching a backend.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Connect {
     /// One attempt.
     pub timeout: Duration,
@@ -393,6 +393,11 @@ pub struct Connect {
     pub backoff: Backoff,
     /// When a second backend is raced against an attempt; `None` is never. Set only with at least two `attempts`.
     pub hedge_after: Option<Hedge>,
+    /// Addresses of this machine to connect from, each in its turn. When there are any, some are of the family of each
+    /// backend whose family is known here. Empty leaves it to the kernel.
+    pub source: Arc<[IpAddr]>,
+    /// Whether and how backends are told who the client is.
+    pub send_proxy: Option<SendProxy>,
 }
 
 /// `connect.retry_budget`: how many retries and hedges the pool's sessions may have.
@@ -411,6 +416,20 @@ pub enum Hedge {
     After(Duration),
     /// When an attempt has taken longer than 95 % of the pool's recent ones.
     P95,
+}
+
+/// `connect.send_proxy`: the version of the PROXY protocol, and what the header says besides addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendProxy {
+    /// Text.
+    V1,
+    /// Binary.
+    V2 {
+        /// The session's id.
+        unique_id: bool,
+        /// A checksum.
+        crc32c: bool,
+    },
 }
 
 /// `connect.backoff`.

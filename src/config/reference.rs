@@ -154,12 +154,22 @@ impl Writer<'_> {
                 for choice in choices {
                     let mark = if choice.later { " (not supported yet)" } else { "" };
                     self.item(choice.name, &format!("{}{mark}", choice.doc), indent);
+                    choice.value.into_iter().for_each(|kind| self.fields(kind, indent));
                 }
             }
             Kind::Policy => self.policies(indent),
             Kind::List(item) => self.choices(*item, indent),
             Kind::Either(kinds) => kinds.iter().for_each(|kind| self.choices(*kind, indent)),
             _ => {}
+        }
+    }
+
+    /// What may stand in the list that follows a word.
+    fn fields(&mut self, kind: Kind, indent: usize) {
+        let Kind::List(Kind::Choice(choices)) = kind else { return };
+        for choice in *choices {
+            let mark = if choice.later { " (not supported yet)" } else { "" };
+            self.wrapped(&format!("{}: {}{mark}", choice.name, choice.doc), indent, "#     ", "#       ");
         }
     }
 

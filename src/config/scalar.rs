@@ -1,5 +1,6 @@
 //! Single values: what each kind of value accepts, and the words when it does not.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) enum Scalar {
     Bind,
     /// `IP:port`, `host:port` or `unix:PATH`.
     Target,
+    /// An IP address of this machine.
+    Source,
     /// Permission bits as four octal digits in quotes.
     Mode,
     /// A filter for the program's own log.
@@ -79,6 +82,7 @@ impl Scalar {
             Self::Endpoint => endpoint(node).map(drop),
             Self::Bind => bind(node).map(drop),
             Self::Target => target(node).map(drop),
+            Self::Source => source(node).map(drop),
             Self::Mode => mode(node).map(drop),
             Self::Filter => filter(node).map(drop),
             Self::Interval => interval(node).map(drop),
@@ -105,6 +109,7 @@ impl Scalar {
             Self::Endpoint => "an address such as `127.0.0.1:9901` or `unix:/path`",
             Self::Bind => "an address such as `0.0.0.0:5432` or `unix:/path`",
             Self::Target => "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`",
+            Self::Source => "an IP address such as `10.0.0.9`",
             Self::Mode => "permission bits such as `\"0660\"`",
             Self::Filter => "a log filter such as `info`",
             Self::Interval => "`interval 60s`",
@@ -200,6 +205,11 @@ pub(super) fn bind(node: &Node) -> Result<Listen, String> {
 /// Where a backend is.
 pub(super) fn target(node: &Node) -> Result<Target, String> {
     text(node, "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`").and_then(address::parse_target)
+}
+
+/// Where to connect from.
+pub(super) fn source(node: &Node) -> Result<IpAddr, String> {
+    text(node, "an IP address such as `10.0.0.9`").and_then(address::parse_source)
 }
 
 /// Permission bits.

@@ -161,6 +161,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Endpoint => pattern("^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+)$"),
         Scalar::Bind => pattern("^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+(-[0-9]+)?)$"),
         Scalar::Target => pattern("^(unix:.+|([0-9A-Za-z._-]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+)$"),
+        Scalar::Source => pattern("^[0-9A-Fa-f:.]+$"),
         Scalar::Mode => pattern("^[0-7]{3,4}$"),
         Scalar::Interval => pattern("^interval +([0-9]+(us|ms|s|m|h|d))+$"),
     };

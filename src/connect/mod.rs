@@ -1,21 +1,26 @@
 //! The connector: one address, one attempt, a stream or the reason why not.
 //!
-//! A tower `Service`, so that what sessions and probes dial through can be layered (PROXY, TLS) and
-//! replaced (tests: refuse, hang, slow). It is always called through `oneshot` on a clone.
+//! A tower `Service`, so that what sessions and probes dial through can be layered and replaced (tests: refuse, hang,
+//! slow). Layers, outermost first: the time limit of the attempt, the header that names the client, the socket. It is
+//! always called through `oneshot` on a clone.
 
-use std::io;
-use std::net::SocketAddr;
+mod preamble;
+mod socket;
+mod source;
+
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::config::plan::StreamTcp;
 use crate::metrics::ConnectFailure;
-use crate::net::{Stream, Target, prepare_stream};
+use crate::net::{Stream, Target};
+
+pub use preamble::Caller;
 
 /// What dials: requests in, connected streams out.
 pub type Connector = BoxCloneSyncService<Dial, Stream, ConnectError>;
@@ -25,9 +30,13 @@ pub type Connector = BoxCloneSyncService<Dial, Stream, ConnectError>;
 pub struct Dial {
     /// Where to.
     pub target: Target,
+    /// Where from: of these addresses one of the target's family; none leaves it to the kernel.
+    pub source: Arc<[IpAddr]>,
+    /// Sent before anything else; see [`Caller::preamble`].
+    pub preamble: Option<Arc<[u8]>>,
     /// Socket options.
     pub tcp: StreamTcp,
-    /// For how long.
+    /// For how long, all layers together.
     pub timeout: Duration,
 }
 
@@ -42,71 +51,25 @@ pub struct ConnectError {
 
 /// The connector of a running proxy.
 pub fn system() -> Connector {
-    BoxCloneSyncService::new(tower::service_fn(connect))
+    let layers = ServiceBuilder::new().layer_fn(within_timeout).layer_fn(preamble::send_first);
+    BoxCloneSyncService::new(layers.service(socket::connector()))
 }
 
-async fn connect(dial: Dial) -> Result<Stream, ConnectError> {
-    let attempt = async {
-        match &dial.target {
-            Target::Ip(address) => connect_tcp(*address, &dial.tcp).await,
-            Target::Unix(path) => connect_unix(path).await,
-        }
-    };
-    match timeout(dial.timeout, attempt).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(ConnectError { reason: classify(&error), errno: error.raw_os_error() }),
-        Err(_) => Err(ConnectError { reason: ConnectFailure::Timeout, errno: None }),
-    }
+/// A connector, or some layers of one.
+pub(crate) trait Dials:
+    Service<Dial, Response = Stream, Error = ConnectError, Future: Send + 'static> + Clone + Send + Sync + 'static
+{
 }
 
-async fn connect_tcp(address: SocketAddr, tcp: &StreamTcp) -> io::Result<Stream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    prepare_stream(&socket, tcp)?;
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
-    // Dialling a free port of this machine's ephemeral range can, once in some ten thousand times,
-    // meet itself (simultaneous open): that is nobody's backend.
-    if stream.local_addr()? == address {
-        return Err(Errno::CONNREFUSED.into());
-    }
-    Ok(Stream::Tcp(stream))
+impl<S> Dials for S where
+    S: Service<Dial, Response = Stream, Error = ConnectError, Future: Send + 'static> + Clone + Send + Sync + 'static
+{
 }
 
-async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
-    /// A full queue is an immediate error on unix sockets; this is the wait that TCP does by itself.
-    const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
-            result => return result.map(Stream::Unix),
-        }
-    }
-}
-
-/// Tells the backend's failings from this machine's own.
-fn classify(error: &io::Error) -> ConnectFailure {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        // A unix path that is not there is a server that is not there.
-        Some(Errno::CONNREFUSED | Errno::NOENT) => ConnectFailure::Refused,
-        Some(Errno::TIMEDOUT) => ConnectFailure::Timeout,
-        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => ConnectFailure::Unreachable,
-        Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => ConnectFailure::Reset,
-        _ => ConnectFailure::Local,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_shortages_are_not_the_backends_fault() {
-        let class = |errno: Errno| classify(&io::Error::from(errno));
-        for ours in
-            [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ACCESS, Errno::PERM]
-        {
-            assert_eq!(class(ours), ConnectFailure::Local, "{ours}");
-        }
-        assert_eq!(class(Errno::CONNREFUSED), ConnectFailure::Refused);
-        assert_eq!(class(Errno::HOSTUNREACH), ConnectFailure::Unreachable);
-    }
+/// The layer that ends an attempt when its time is up, whatever it is doing.
+fn within_timeout(inner: impl Dials) -> impl Dials {
+    tower::service_fn(move |dial: Dial| {
+        let attempt = timeout(dial.timeout, inner.clone().oneshot(dial));
+        async { attempt.await.unwrap_or(Err(ConnectError { reason: ConnectFailure::Timeout, errno: None })) }
+    })
 }

@@ -8,6 +8,6 @@ mod stream;
 
 pub use address::{Peer, Target};
 pub use bind::{Bound, BoundSocket, bind, refuse_new_connections};
-pub use options::{arm_reset, prepare_stream};
+pub use options::{arm_reset, bind_source, prepare_stream};
 pub(crate) use stream::errno;
 pub use stream::{Stream, unless_failed};

@@ -1,10 +1,11 @@
 //! Socket options, and the one that keeps a killed proxy honest.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 use super::raw;
 use crate::config::plan::StreamTcp;
@@ -41,6 +42,17 @@ pub fn prepare_stream(socket: &impl AsFd, tcp: &StreamTcp) -> io::Result<()> {
     Ok(())
 }
 
+/// Binds a socket that is to be connected to `source`, whose port is 0, and leaves the port to the connect.
+///
+/// A port chosen here would be kept from all other targets; chosen there it only has to be free towards that one.
+///
+/// # Errors
+/// The address is not this machine's.
+pub fn bind_source(socket: &Socket, source: SocketAddr) -> io::Result<()> {
+    raw::set_ip_option(socket, raw::BIND_ADDRESS_NO_PORT, 1)?;
+    socket.bind(&source.into())
+}
+
 /// Accepts data in the SYN of clients that were here before; `queue` is the length of that queue.
 pub(super) fn fast_open(socket: &impl AsFd, queue: u32) -> io::Result<()> {
     raw::set_tcp_option(socket, raw::FAST_OPEN, queue)
@@ -50,4 +62,22 @@ pub(super) fn fast_open(socket: &impl AsFd, queue: u32) -> io::Result<()> {
 pub(super) fn defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
     let seconds = u32::try_from(patience.as_secs().max(1)).unwrap_or(u32::MAX);
     raw::set_tcp_option(socket, raw::DEFER_ACCEPT, seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_source_is_bound_without_a_port() {
+        for source in ["127.0.0.3:0", "[::1]:0"] {
+            let source: SocketAddr = source.parse().expect("an address");
+            let socket = Socket::new(Domain::for_address(source), Type::STREAM, None).expect("a socket");
+            bind_source(&socket, source).expect("ours");
+            let bound = socket.local_addr().expect("bound").as_socket();
+            assert_eq!(bound, Some(source), "the port is still to be chosen");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::backend::{Backend, BackendId};
 use crate::backoff;
 use crate::balance::{Draw, Facts, hash_key};
 use crate::config::plan;
-use crate::connect::{ConnectError, Connector, Dial};
+use crate::connect::{Caller, ConnectError, Connector, Dial};
 use crate::metrics::{ConnectFailure, Unavailable};
 use crate::net::{Stream, Target};
 use crate::pool::{Lease, NoLease, Pool, QueueError};
@@ -84,7 +84,8 @@ pub enum DialError {
 
 /// Reaches one of the pool's backends, each attempt a different one while there is one.
 ///
-/// `heard` is told of each event as it happens. Cancel safe: dropping the future leaves the queue,
+/// Each attempt tells its backend who the `caller` is, if the pool wants that. `heard` is told of each event as it
+/// happens. Cancel safe: dropping the future leaves the queue,
 /// abandons the attempts under way and gives their places back.
 ///
 /// # Errors
@@ -93,15 +94,18 @@ pub enum DialError {
 pub async fn dial(
     pool: &Arc<Pool>,
     connector: &Connector,
-    facts: Facts,
+    caller: Caller<'_>,
     heard: impl Fn(Event),
 ) -> Result<Dialed, DialError> {
     let settings = pool.settings();
+    let facts = Facts { client: caller.client, local: caller.local };
     let key = settings.policy.hash.map_or(0, |spec| hash_key(&spec, &facts));
     pool.earn(Instant::now().into_std());
     let lease = first_lease(pool, &settings, key, &heard).await?;
     let deadline = Instant::now() + settings.connect.deadline;
-    let chase = Chase { pool, connector, settings: &settings, key, deadline, heard: &heard, tried: Vec::new() };
+    let preamble = settings.connect.send_proxy.map(|send| caller.preamble(send));
+    let chase =
+        Chase { pool, connector, settings: &settings, key, preamble, deadline, heard: &heard, tried: Vec::new() };
     chase.run(lease).await
 }
 
@@ -158,6 +162,8 @@ struct Chase<'a, H: Fn(Event)> {
     connector: &'a Connector,
     settings: &'a plan::Pool,
     key: u64,
+    /// What each attempt says first.
+    preamble: Option<Arc<[u8]>>,
     deadline: Instant,
     heard: &'a H,
     /// One entry an attempt.
@@ -216,8 +222,11 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     /// One attempt, and a second one raced against it if it is slow and the pool hedges.
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
-        let attempt =
-            |lease, target, limit| attempt(pool, connector, Dial { target, tcp, timeout: limit }, lease, heard);
+        let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
+        let attempt = |lease, target, timeout| {
+            let dial = Dial { target, source: source.clone(), preamble: preamble.clone(), tcp, timeout };
+            attempt(pool, connector, dial, lease, heard)
+        };
         let mut first = pin!(attempt(lease, target, limit));
         let Some(patience) = pool.hedge_after() else { return first.await };
         if let Ok(result) = timeout(patience, first.as_mut()).await {
@@ -330,7 +339,7 @@ mod tests {
     use crate::net::Peer;
     use crate::pool::Keeper;
 
-    const FACTS: Facts = Facts { client: Peer::Unix, local: Peer::Unix };
+    const NOBODY: Caller<'_> = Caller { client: Peer::Unix, local: Peer::Unix, id: &"" };
 
     async fn pool(backends: &str, connect: &str) -> Arc<Pool> {
         let yaml = format!(
@@ -392,7 +401,7 @@ mod tests {
         let pool = pool("[ '127.0.0.1:3', '127.0.0.1:1' ]", "{ attempts: 2, hedge_after: 50ms }").await;
         let started = Instant::now();
         for _ in 0..10 {
-            let dialed = dial(&pool, &by_port(), FACTS, |_| {}).await.expect("one answers");
+            let dialed = dial(&pool, &by_port(), NOBODY, |_| {}).await.expect("one answers");
             assert_eq!(&*dialed.lease.backend().name, "127.0.0.1:1");
         }
         assert!(started.elapsed() <= Duration::from_millis(600), "{:?}", started.elapsed());
@@ -405,7 +414,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_hedge_that_was_not_needed_is_lost() {
         let pool = pool("[ '127.0.0.1:4', '127.0.0.1:3' ]", "{ attempts: 2, hedge_after: 50ms }").await;
-        let dialed = dial(&pool, &by_port(), FACTS, |_| {}).await.expect("one answers");
+        let dialed = dial(&pool, &by_port(), NOBODY, |_| {}).await.expect("one answers");
         assert_eq!(&*dialed.lease.backend().name, "127.0.0.1:4");
         assert_eq!((pool.cells.hedges_won.get(), pool.cells.hedges_lost.get()), (0, 1));
     }
@@ -415,7 +424,7 @@ mod tests {
         let backends = "[ '127.0.0.1:1', '127.0.0.1:2', '127.0.0.2:1' ]";
         let pool = pool(backends, "{ attempts: 2, retry_budget: { share: 0%, min: 10/s } }").await;
         for _ in 0..10_000 {
-            dial(&pool, &by_port(), FACTS, |_| {}).await.expect("a good one is left");
+            dial(&pool, &by_port(), NOBODY, |_| {}).await.expect("a good one is left");
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         // Ten seconds of a thousand sessions a second: a third of them would be 3 333.
@@ -427,7 +436,7 @@ mod tests {
         let connect = "{ attempts: 5, backoff: { base: 1ms, max: 1ms }, retry_budget: { share: 20%, min: 1/s } }";
         let pool = pool("[ '127.0.0.1:2', '127.0.0.2:2' ]", connect).await;
         for _ in 0..2000 {
-            assert!(dial(&pool, &by_port(), FACTS, |_| {}).await.is_err());
+            assert!(dial(&pool, &by_port(), NOBODY, |_| {}).await.is_err());
         }
         let retries = pool.cells.retries.get();
         assert!((300..=450).contains(&retries), "{retries} retries of 2000 sessions");
@@ -438,12 +447,12 @@ mod tests {
     async fn who_waits_is_served_in_order_and_nobody_overtakes() {
         let backends = "{ address: '127.0.0.1:1', max_connections: 1 }";
         let pool = pool(backends, "{ attempts: 1 }, queue: { max: 2, timeout: 10s }").await;
-        let held = dial(&pool, &by_port(), FACTS, |_| {}).await.expect("free");
+        let held = dial(&pool, &by_port(), NOBODY, |_| {}).await.expect("free");
         let order: Arc<Mutex<Vec<u32>>> = Arc::default();
         let wait = |number: u32| {
             let (pool, order) = (pool.clone(), order.clone());
             tokio::spawn(async move {
-                let dialed = dial(&pool, &by_port(), FACTS, |_| {}).await;
+                let dialed = dial(&pool, &by_port(), NOBODY, |_| {}).await;
                 order.lock().expect("sound").push(number);
                 sleep(Duration::from_secs(1)).await;
                 drop(dialed);
@@ -454,7 +463,7 @@ mod tests {
         let second = wait(2);
         tokio::task::yield_now().await;
         assert_eq!(pool.queue_length(), 2);
-        let full = dial(&pool, &by_port(), FACTS, |_| {}).await;
+        let full = dial(&pool, &by_port(), NOBODY, |_| {}).await;
         assert_eq!(full.err(), Some(DialError::Queue(QueueError::Full)));
         drop(held);
         let third = wait(3);
@@ -469,9 +478,9 @@ mod tests {
     async fn waiting_ends_at_its_timeout_and_leaves_the_line() {
         let backends = "{ address: '127.0.0.1:1', max_connections: 1 }";
         let pool = pool(backends, "{ attempts: 1 }, queue: { max: 2, timeout: 3s }").await;
-        let _held = dial(&pool, &by_port(), FACTS, |_| {}).await.expect("free");
+        let _held = dial(&pool, &by_port(), NOBODY, |_| {}).await.expect("free");
         let started = Instant::now();
-        let late = dial(&pool, &by_port(), FACTS, |_| {}).await;
+        let late = dial(&pool, &by_port(), NOBODY, |_| {}).await;
         assert_eq!(late.err(), Some(DialError::Queue(QueueError::Timeout)));
         assert_eq!(started.elapsed().as_secs(), 3);
         assert_eq!(pool.queue_length(), 0);
@@ -482,7 +491,7 @@ mod tests {
         let backends = "[ '127.0.0.1:2', { address: '127.0.0.1:1', tier: 1 } ]";
         let pool = pool(backends, "{ attempts: 2 }").await;
         let heard = Heard::default();
-        let dialed = dial(&pool, &by_port(), FACTS, |event| heard.note(event)).await.expect("the second tier");
+        let dialed = dial(&pool, &by_port(), NOBODY, |event| heard.note(event)).await.expect("the second tier");
         assert_eq!(&*dialed.lease.backend().name, "127.0.0.1:1");
         assert_eq!(heard.results().len(), 2);
     }
@@ -505,7 +514,7 @@ mod tests {
         let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3' ]", "{ attempts: 3 }").await;
         let seen = Arc::default();
         let heard = Heard::default();
-        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), FACTS, |event| heard.note(event)).await;
+        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), NOBODY, |event| heard.note(event)).await;
         assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
         assert_eq!(heard.results(), [AttemptResult::Failed(ConnectFailure::Refused); 3]);
         let seen = seen.lock().expect("sound");
@@ -518,7 +527,7 @@ mod tests {
     async fn the_same_backend_is_tried_again_only_after_a_pause() {
         let pool = pool("'127.0.0.1:1'", "{ attempts: 3, backoff: { base: 100ms, max: 1s } }").await;
         let seen = Arc::default();
-        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), FACTS, |_| {}).await;
+        let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), NOBODY, |_| {}).await;
         assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
         let seen = seen.lock().expect("sound");
         let pauses = [seen[1].0 - seen[0].0, seen[2].0 - seen[1].0].map(|pause| pause.as_millis());
@@ -529,7 +538,7 @@ mod tests {
     async fn the_deadline_bounds_attempts_and_pauses_together() {
         let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2' ]", "{ attempts: 9, timeout: 2s, deadline: 5s }").await;
         let started = tokio::time::Instant::now();
-        let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), FACTS, |_| {}).await;
+        let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), NOBODY, |_| {}).await;
         assert_eq!(result.err(), Some(DialError::Failed(None)));
         let took = started.elapsed().as_millis();
         assert!((5000..=5010).contains(&took), "{took} ms");
@@ -542,7 +551,7 @@ mod tests {
             [("[]", Unavailable::Empty), ("{ address: '127.0.0.1:1', disabled: true }", Unavailable::Down)]
         {
             let pool = pool(backends, "{ attempts: 1 }").await;
-            let result = dial(&pool, &refusing(Duration::ZERO, Arc::default()), FACTS, |_| {}).await;
+            let result = dial(&pool, &refusing(Duration::ZERO, Arc::default()), NOBODY, |_| {}).await;
             assert_eq!(result.err(), Some(DialError::Unavailable(reason)));
             assert_eq!(pool.cells.unavailable[reason as usize].get(), 1);
         }
@@ -553,7 +562,7 @@ mod tests {
         let pool = pool("'127.0.0.1:1'", "{ attempts: 1 }").await;
         let heard = Heard::default();
         let connector = refusing(Duration::from_secs(60), Arc::default());
-        let dialing = dial(&pool, &connector, FACTS, |event| heard.note(event));
+        let dialing = dial(&pool, &connector, NOBODY, |event| heard.note(event));
         let _ = tokio::time::timeout(Duration::from_secs(1), dialing).await;
         assert_eq!(heard.results(), [AttemptResult::Abandoned]);
         let backend = pool.snapshot().members[0].backend.clone();

@@ -704,6 +704,56 @@ fn wrong_pools() {
             &["7:14: pools.p.connect.backoff.max: `base`, 50ms, is longer than `max`, 10ms"],
         ),
         (
+            pool("connect: { source: [10.0.0.9:80, '[::1]', web, 0.0.0.0, '::ffff:10.0.0.9', 224.0.0.1, 5] }"),
+            &[
+                "5:25: pools.p.connect.source[0]: `10.0.0.9:80`: write the IP address alone, `10.0.0.9`",
+                "5:38: pools.p.connect.source[1]: `[::1]`: write the IP address alone, `::1`",
+                "5:47: pools.p.connect.source[2]: expected `client` or an IP address such as `10.0.0.9`, found `web`",
+                "5:52: pools.p.connect.source[3]: `0.0.0.0` is no machine's address; to leave the choice to the kernel, write `off`",
+                "5:61: pools.p.connect.source[4]: `::ffff:10.0.0.9` is an IPv4 address: write `10.0.0.9`",
+                "5:80: pools.p.connect.source[5]: `224.0.0.1` is the address of many machines, and nothing can connect from it",
+                "5:91: pools.p.connect.source[6]: expected an IP address such as `10.0.0.9`, found the number 5",
+            ],
+        ),
+        (pool("connect: { source: client }"), &["5:24: pools.p.connect.source: `client` is not supported yet"]),
+        (
+            pool("connect: { source: [] }"),
+            &[
+                "5:24: pools.p.connect.source: expected at least one address; to leave the choice to the kernel, write `off`",
+            ],
+        ),
+        (
+            pool("connect: { source: [10.0.0.9, 10.0.0.8, 10.0.0.9] }"),
+            &["5:45: pools.p.connect.source[2]: `10.0.0.9` is in the list already"],
+        ),
+        (
+            pool("connect: { source: '2001:db8::9' }"),
+            &["5:24: pools.p.connect.source: backend `10.0.0.1:1` needs an IPv4 address here, and there is none"],
+        ),
+        (
+            whole(
+                "defaults: { pool: { connect: { source: 10.0.0.9 } } }\nlisteners: { a: { bind: 127.0.0.1:1, pool: p } }\npools: { p: { backends: [h:1, 'unix:/a', { name: six, address: '[::1]:1' }] } }\n",
+            ),
+            &["1:40: defaults.pool.connect.source: backend `six` needs an IPv6 address here, and there is none"],
+        ),
+        (
+            pool("connect: { send_proxy: v3 }"),
+            &["5:28: pools.p.connect.send_proxy: expected `off`, `v1` or `v2`, found `v3` (did you mean `v1`?)"],
+        ),
+        (
+            pool("connect: { send_proxy: { v1: crc32c } }"),
+            &["5:34: pools.p.connect.send_proxy.v1: `v1` takes no value"],
+        ),
+        (
+            pool("connect: { send_proxy: { v2: [authority, alpn, ssl, unique_id, crc32] } }"),
+            &[
+                "5:35: pools.p.connect.send_proxy.v2[0]: `authority` is not supported yet",
+                "5:46: pools.p.connect.send_proxy.v2[1]: `alpn` is not supported yet",
+                "5:52: pools.p.connect.send_proxy.v2[2]: `ssl` is not supported yet",
+                "5:68: pools.p.connect.send_proxy.v2[4]: expected `authority`, `alpn`, `ssl`, `unique_id` or `crc32c`, found `crc32` (did you mean `crc32c`?)",
+            ],
+        ),
+        (
             pool("connect: { backoff: 50ms }"),
             &["5:25: pools.p.connect.backoff: expected a map with `base` or `max`, found `50ms`"],
         ),

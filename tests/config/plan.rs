@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerway::config::plan::{
     AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Hedge, Keepalive, LogFormat, Overflow,
-    Protect, Queue, RelayMode, RetryBudget,
+    Protect, Queue, RelayMode, RetryBudget, SendProxy,
 };
 
 use super::plan;
@@ -44,6 +44,7 @@ fn absent_keys_have_their_documented_defaults() {
     assert_eq!(pool.connect.retry_budget, RetryBudget { share: 0.2, min_per_second: 10.0 });
     assert_eq!(pool.connect.hedge_after, None);
     assert_eq!((pool.tier_spill_below, pool.slow_start, pool.queue), (0.0, Duration::ZERO, None));
+    assert_eq!((pool.connect.source.len(), pool.connect.send_proxy), (0, None));
     assert_eq!((pool.tcp.nodelay, pool.tcp.keepalive, pool.tcp.user_timeout), (true, keepalive, None));
     let backend = &pool.backends[0];
     assert_eq!((&*backend.name, backend.weight, backend.disabled), ("10.0.0.1:1", 1, false));
@@ -148,12 +149,17 @@ pools:
       retry_budget: { share: 50%, min: 3/s }
       backoff: { base: 1ms, max: 2ms }
       hedge_after: 50ms
+      source: [10.0.0.9, \"2001:db8::9\", 10.0.0.8]
+      send_proxy: { v2: crc32c }
     timeouts: { idle: off }
     tcp: { keepalive: off, user_timeout: 1m, nodelay: false }
 ",
     );
     let pool = &plan.pools[0];
     assert_eq!((pool.policy.name, pool.idle), ("least_connections", Some(None)));
+    let sources: Vec<_> = pool.connect.source.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, ["10.0.0.9", "2001:db8::9", "10.0.0.8"]);
+    assert_eq!(pool.connect.send_proxy, Some(SendProxy::V2 { unique_id: false, crc32c: true }));
     let backends: Vec<_> = pool.backends.iter().map(|b| (&*b.name, b.weight, b.disabled)).collect();
     let expected = [
         ("10.0.0.1:80", 7, false),
@@ -174,6 +180,28 @@ pools:
     assert_eq!((pool.tier_spill_below, pool.slow_start), (0.7, 30 * SECOND));
     assert_eq!(pool.queue, Some(Queue { max: 50, timeout: 3 * SECOND }));
     assert_eq!((pool.tcp.keepalive, pool.tcp.user_timeout, pool.tcp.nodelay), (None, Some(60 * SECOND), false));
+}
+
+#[test]
+fn every_form_of_a_proxy_header() {
+    let send = |text: &str| {
+        let text = format!(
+            "defaults: {{ pool: {{ connect: {{ send_proxy: v1, source: 10.0.0.9 }} }} }}
+listeners: {{ l: {{ bind: '127.0.0.1:1', pool: p }} }}
+pools: {{ p: {{ backends: '10.0.0.1:1', connect: {{ {text} }} }} }}
+"
+        );
+        let connect = plan(&text).pools[0].connect.clone();
+        (connect.send_proxy, connect.source.len())
+    };
+    let v2 = |unique_id, crc32c| (Some(SendProxy::V2 { unique_id, crc32c }), 1);
+    assert_eq!(send(""), (Some(SendProxy::V1), 1));
+    assert_eq!(send("send_proxy: off, source: off"), (None, 0));
+    assert_eq!(send("send_proxy: { v1: {} }"), (Some(SendProxy::V1), 1));
+    assert_eq!(send("send_proxy: v2"), v2(false, false));
+    assert_eq!(send("send_proxy: { v2: [] }"), v2(false, false));
+    assert_eq!(send("send_proxy: { v2: unique_id }"), v2(true, false));
+    assert_eq!(send("send_proxy: { v2: [crc32c, unique_id] }"), v2(true, true));
 }
 
 #[test]

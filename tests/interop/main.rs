@@ -12,4 +12,5 @@ mod nginx;
 mod openssh;
 mod postgres;
 mod prometheus;
+mod proxy_protocol;
 mod redis;

@@ -235,6 +235,19 @@ impl Peer {
     /// Closes the socket, as a program that ends does.
     pub(crate) fn close(self) {}
 
+    /// Reads exactly `length` bytes that are not part of its stream.
+    #[track_caller]
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        (&self.socket).read_exact(&mut bytes).unwrap_or_else(|error| panic!("take {length} bytes: {error}"));
+        bytes
+    }
+
+    /// Where the connection it accepted comes from.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.socket.peer_addr().unwrap().as_socket().unwrap()
+    }
+
     /// Its own address.
     pub(crate) fn local(&self) -> SocketAddr {
         self.socket.local_addr().unwrap().as_socket().unwrap()

@@ -1,8 +1,10 @@
 //! `connect`: how a backend is reached.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::plan::{Backoff, Connect, Hedge, RetryBudget};
+use super::super::check::chosen;
+use super::super::plan::{Backend, BackendAddress, Backoff, Connect, Hedge, RetryBudget, SendProxy};
 use super::super::scalar;
 use super::super::section::{Section, is_word};
 use super::super::tree::Node;
@@ -10,7 +12,7 @@ use super::super::units::format_duration;
 use super::{Decoder, small};
 
 impl<'a> Decoder<'a, '_> {
-    pub(super) fn connect(&mut self, section: &Section<'a>) -> Connect {
+    pub(super) fn connect(&mut self, section: &Section<'a>, backends: &[Backend]) -> Connect {
         let timeout = section.value("timeout", scalar::duration);
         let attempts = section.value("attempts", small);
         Connect {
@@ -20,6 +22,8 @@ impl<'a> Decoder<'a, '_> {
             retry_budget: retry_budget(&section.section("retry_budget")),
             backoff: self.backoff(&section.section("backoff")),
             hedge_after: self.hedge_after(section, timeout, attempts),
+            source: self.source(section, backends).into(),
+            send_proxy: section.given("send_proxy", send_proxy).flatten(),
         }
     }
 
@@ -59,6 +63,49 @@ impl<'a> Decoder<'a, '_> {
             self.report.error(found.node.at, &found.path, message);
         }
         Some(hedge)
+    }
+
+    /// The addresses to connect from: each once, and some for every family that is known to be needed.
+    fn source(&mut self, section: &Section<'a>, backends: &[Backend]) -> Vec<IpAddr> {
+        let Some(found) = section.find("source").filter(|_| !section.is_off("source")) else {
+            return Vec::new();
+        };
+        let mut addresses = Vec::new();
+        for (item, path) in found.node.items_at(&found.path) {
+            // What is no address has been reported, and what it would have been is not known.
+            let Ok(address) = scalar::source(item) else { return Vec::new() };
+            if addresses.contains(&address) {
+                self.report.error(item.at, &path, format!("`{address}` is in the list already"));
+            }
+            addresses.push(address);
+        }
+        if addresses.is_empty() {
+            let message = "expected at least one address; to leave the choice to the kernel, write `off`";
+            self.report.error(found.node.at, &found.path, message);
+        } else if let Some((backend, family)) = backends.iter().find_map(|backend| unreachable(backend, &addresses)) {
+            let message = format!("backend `{backend}` needs an {family} address here, and there is none");
+            self.report.error(found.node.at, &found.path, message);
+        }
+        addresses
+    }
+}
+
+/// A backend that has a fixed address of a family that `sources` do not have: its name and the family.
+fn unreachable<'b>(backend: &'b Backend, sources: &[IpAddr]) -> Option<(&'b str, &'static str)> {
+    let BackendAddress::Ip(address) = backend.address else { return None };
+    let missing = sources.iter().all(|source| source.is_ipv4() != address.is_ipv4());
+    missing.then_some((&*backend.name, if address.is_ipv4() { "IPv4" } else { "IPv6" }))
+}
+
+fn send_proxy(node: &Node) -> Result<Option<SendProxy>, ()> {
+    let (name, _, fields) = chosen(node).ok_or(())?;
+    let fields = || fields.map(Node::items).unwrap_or_default().iter().filter_map(chosen);
+    let has = |field| fields().any(|(name, ..)| name == field);
+    match name {
+        "off" => Ok(None),
+        "v1" => Ok(Some(SendProxy::V1)),
+        "v2" => Ok(Some(SendProxy::V2 { unique_id: has("unique_id"), crc32c: has("crc32c") })),
+        _ => Err(()),
     }
 }
 

@@ -29,11 +29,11 @@ impl<'a> Decoder<'a, '_> {
         Pool {
             name: name.into(),
             policy: self.policy(section),
+            connect: self.connect(&section.section("connect"), &backends),
             queue: self.queue(name, section, &backends),
             backends,
             tier_spill_below: section.value("tier_spill_below", scalar::share),
             slow_start: section.value("slow_start", scalar::duration),
-            connect: self.connect(&section.section("connect")),
             idle: section.section("timeouts").given("idle", off_or_duration),
             tcp: stream_tcp(&section.section("tcp")),
         }

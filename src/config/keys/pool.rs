@@ -185,14 +185,25 @@ const CONNECT: &[Key] = &[
     .default("off"),
     Key::new(
         "source",
-        Kind::List(&Kind::Either(&[Kind::Choice(SOURCE_WORDS), TEXT])),
-        "Connect from these addresses, in turn, or as the client.",
+        Kind::Either(&[OFF, Kind::List(&Kind::Either(&[Kind::Choice(SOURCE_WORDS), Kind::Scalar(Scalar::Source)]))]),
+        "Connect from these addresses of this machine, without ports. Each attempt takes the next one of the backend's \
+         family, so there must be one for each family among the backends; unix sockets need none. More addresses mean \
+         more connections at once: each has some 28 000 ports towards one backend. An address that cannot be used, or \
+         has no port left, is a failure of this machine (`local`) and not counted against the backend. Without this the \
+         kernel chooses.",
     )
     .example("[10.0.0.9]")
-    .later(),
-    Key::new("send_proxy", Kind::Choice(SEND_PROXY_WORDS), "Tell backends who the client is with a PROXY protocol header.")
-        .example("v2")
-        .later(),
+    .dormant(),
+    Key::new(
+        "send_proxy",
+        Kind::Choice(SEND_PROXY_WORDS),
+        "Tell backends who the client is, with a PROXY protocol header: the client's address and the one it connected to. \
+         It is sent once on each connection, before anything else, and is not counted in the session's bytes. Backends \
+         must expect it: one that does not takes it for the client's first bytes. For a client on a unix socket it has no \
+         addresses (`UNKNOWN` in version 1, `LOCAL` in version 2).",
+    )
+    .example("v2")
+    .dormant(),
 ];
 
 const RETRY_BUDGET: &[Key] = &[
@@ -214,15 +225,17 @@ const HEDGE_WORDS: &[Choice] = &[
     Choice::word("p95", "the 95th percentile of the pool's recent connect times, once enough of them are known"),
     Choice::word("off", "never"),
 ];
-const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently")];
+const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently").later()];
 const SEND_PROXY_WORDS: &[Choice] = &[
-    Choice::word("v1", "version 1, text"),
-    Choice::with("v2", Kind::List(&Kind::Choice(PROXY_FIELDS)), "version 2, with these fields if any").bare_too(),
+    Choice::word("off", "not at all"),
+    Choice::word("v1", "version 1, a line of text"),
+    Choice::with("v2", Kind::List(&Kind::Choice(PROXY_FIELDS)), "version 2, binary, with these fields if any")
+        .bare_too(),
 ];
 const PROXY_FIELDS: &[Choice] = &[
-    Choice::word("authority", "the server name the client asked for"),
-    Choice::word("alpn", "the application protocol"),
-    Choice::word("ssl", "TLS version and client certificate"),
+    Choice::word("authority", "the server name the client asked for").later(),
+    Choice::word("alpn", "the application protocol").later(),
+    Choice::word("ssl", "TLS version and client certificate").later(),
     Choice::word("unique_id", "the session's id, as in the log"),
     Choice::word("crc32c", "a checksum of the header"),
 ];

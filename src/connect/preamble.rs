@@ -1,0 +1,201 @@
+//! What a backend is told before the client's first byte: a PROXY protocol header.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use tower::ServiceExt;
+
+use super::{ConnectError, Dial, Dials};
+use crate::config::plan::SendProxy;
+use crate::metrics::ConnectFailure;
+use crate::net::{Peer, Stream};
+use crate::wire::proxy::{Header, Tlvs, UNIQUE_ID};
+
+/// For whom a backend is dialled: what a header may tell of a session.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The session's one client address.
+    pub client: Peer,
+    /// Where the client connected to.
+    pub local: Peer,
+    /// The session's id, as logs spell it.
+    pub id: &'a (dyn fmt::Display + Sync),
+}
+
+impl Caller<'_> {
+    /// The header that `send` asks for. One is made for a session, and each attempt sends it once.
+    pub fn preamble(&self, send: SendProxy) -> Arc<[u8]> {
+        let bytes = match send {
+            SendProxy::V1 => self.header().v1(),
+            SendProxy::V2 { unique_id, crc32c } => {
+                let mut tlvs = Tlvs::default();
+                if unique_id {
+                    // Sixteen digits have room in every header.
+                    let _ = tlvs.push(UNIQUE_ID, self.id.to_string().as_bytes());
+                }
+                self.header().v2(&tlvs, crc32c)
+            }
+        };
+        bytes.into()
+    }
+
+    /// A client on a unix socket has no address that means anything elsewhere. It is told as the proxy's own: that every
+    /// server must accept, while "unknown" in version 2 is refused by some, HAProxy among them. A client that has an
+    /// address keeps it also when the place it connected to has none.
+    fn header(&self) -> Header {
+        match (self.client, self.local) {
+            (Peer::Ip(client), Peer::Ip(local)) => Header::tcp(client, local),
+            (Peer::Ip(client), Peer::Unix) => Header::tcp(client, nowhere(client)),
+            (Peer::Unix, _) => Header::Local,
+        }
+    }
+}
+
+/// The unspecified address of the same family.
+fn nowhere(like: SocketAddr) -> SocketAddr {
+    let ip = match like.ip() {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+/// The layer that sends an attempt's preamble as soon as there is a stream, and before anyone else has the stream.
+pub(super) fn send_first(inner: impl Dials) -> impl Dials {
+    tower::service_fn(move |dial: Dial| {
+        let inner = inner.clone();
+        async move {
+            let preamble = dial.preamble.clone();
+            let stream = inner.oneshot(dial).await?;
+            if let Some(preamble) = preamble {
+                write_all(&stream, &preamble).await.map_err(unsent)?;
+            }
+            Ok(stream)
+        }
+    })
+}
+
+fn unsent(error: io::Error) -> ConnectError {
+    ConnectError { reason: ConnectFailure::Proxy, errno: error.raw_os_error() }
+}
+
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(wrote) => bytes = &bytes[wrote..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    use super::super::within_timeout;
+    use super::*;
+    use crate::config::plan::StreamTcp;
+    use crate::net::{Target, arm_reset};
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn header(client: Peer, local: Peer) -> Header {
+        Caller { client, local, id: &"id" }.header()
+    }
+
+    #[test]
+    fn every_pair_of_ends_has_a_header() {
+        let [v4, other] = ["192.0.2.1:5", "192.0.2.2:6"].map(address);
+        let v6 = address("[2001:db8::1]:7");
+        assert_eq!(header(Peer::Ip(v4), Peer::Ip(other)), Header::tcp(v4, other));
+        assert_eq!(header(Peer::Ip(v4), Peer::Unix), Header::tcp(v4, address("0.0.0.0:0")));
+        assert_eq!(header(Peer::Ip(v6), Peer::Unix), Header::tcp(v6, address("[::]:0")));
+        assert_eq!(header(Peer::Unix, Peer::Unix), Header::Local);
+        assert_eq!(header(Peer::Unix, Peer::Ip(v4)), Header::Local);
+    }
+
+    #[test]
+    fn fields_are_there_when_they_are_asked_for() {
+        let caller = Caller { client: Peer::Unix, local: Peer::Unix, id: &"0123456789abcdef" };
+        let v2 = |unique_id, crc32c| caller.preamble(SendProxy::V2 { unique_id, crc32c });
+        assert_eq!(*caller.preamble(SendProxy::V1), *b"PROXY UNKNOWN\r\n");
+        assert_eq!(*v2(false, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
+        assert_eq!(*v2(true, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x13\x05\x00\x100123456789abcdef");
+        assert_eq!((v2(false, true).len(), v2(true, true).len()), (16 + 7, 16 + 19 + 7));
+    }
+
+    /// Both layers over a socket that is connected already.
+    async fn dial(stream: Stream, preamble: &[u8], timeout: Duration) -> Result<Stream, ConnectError> {
+        let stream = Arc::new(Mutex::new(Some(stream)));
+        let inner = tower::service_fn(move |_: Dial| {
+            let stream = stream.lock().expect("sound").take().expect("dialled once");
+            async { Ok::<_, ConnectError>(stream) }
+        });
+        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+        let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
+        let dial = Dial { target, source, preamble: Some(preamble.into()), tcp, timeout };
+        within_timeout(send_first(inner)).oneshot(dial).await
+    }
+
+    /// Fills what the kernel holds for `stream`; returns how much that was.
+    fn fill(stream: &Stream) -> usize {
+        let mut filled = 0;
+        while let Ok(wrote) = stream.try_write(&[b'.'; 4096]) {
+            filled += wrote;
+        }
+        filled
+    }
+
+    #[tokio::test]
+    async fn a_preamble_that_does_not_fit_at_once_goes_out_whole_and_once() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let ours = Stream::Unix(ours);
+        let filled = fill(&ours);
+        let preamble: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let expected = preamble.clone();
+        let reader = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).await.expect("readable");
+            assert!(heard[filled..] == expected, "{} bytes after {filled}", heard.len() - filled);
+        });
+        drop(dial(ours, &preamble, Duration::from_secs(20)).await.expect("sent"));
+        reader.await.expect("as expected");
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_takes_no_preamble_is_given_up_when_time_is_up() {
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        let ours = Stream::Unix(ours);
+        fill(&ours);
+        let result = dial(ours, b"PROXY", Duration::from_millis(50)).await;
+        assert_eq!(result.err(), Some(ConnectError { reason: ConnectFailure::Timeout, errno: None }));
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_resets_instead_of_listening_is_a_proxy_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("bound");
+        let (ours, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
+        let (ours, (theirs, _)) = (ours.expect("connected"), accepted.expect("accepted"));
+        arm_reset(&theirs).expect("an option");
+        drop(theirs);
+        ours.readable().await.expect("the reset has arrived");
+        let error = dial(Stream::Tcp(ours), b"PROXY", Duration::from_secs(5)).await.expect_err("a dead socket");
+        assert_eq!(error.reason, ConnectFailure::Proxy);
+        assert!(error.errno.is_some());
+    }
+}

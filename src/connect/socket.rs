@@ -1,0 +1,97 @@
+//! The innermost layer: a socket, connected.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, UnixStream};
+use tokio::time::sleep;
+
+use super::source::Turns;
+use super::{ConnectError, Dial, Dials};
+use crate::metrics::ConnectFailure;
+use crate::net::{Stream, Target, bind_source, prepare_stream};
+
+/// Connects sockets, with no limit on time.
+pub(super) fn connector() -> impl Dials {
+    let turns = Arc::new(Turns::new());
+    tower::service_fn(move |dial: Dial| {
+        let turns = turns.clone();
+        async move {
+            let result = match &dial.target {
+                Target::Ip(address) => connect_tcp(*address, &dial, &turns).await,
+                Target::Unix(path) => connect_unix(path).await,
+            };
+            result.map_err(|error| ConnectError { reason: classify(&error), errno: error.raw_os_error() })
+        }
+    })
+}
+
+async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns) -> io::Result<Stream> {
+    let result = connect_from(turns.next(&dial.source, address), address, dial).await;
+    if let Err(error) = &result
+        && !dial.source.is_empty()
+        && classify(error) == ConnectFailure::Local
+    {
+        turns.complain(address, error);
+    }
+    result
+}
+
+async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAddr, dial: &Dial) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    prepare_stream(&socket, &dial.tcp)?;
+    if let Some(source) = source? {
+        bind_source(&socket, source)?;
+    }
+    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
+    // Dialling a free port of this machine's ephemeral range can, once in some ten thousand times,
+    // meet itself (simultaneous open): that is nobody's backend.
+    if stream.local_addr()? == address {
+        return Err(Errno::CONNREFUSED.into());
+    }
+    Ok(Stream::Tcp(stream))
+}
+
+async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
+    /// A full queue is an immediate error on unix sockets; this is the wait that TCP does by itself.
+    const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
+            result => return result.map(Stream::Unix),
+        }
+    }
+}
+
+/// Tells the backend's failings from this machine's own.
+fn classify(error: &io::Error) -> ConnectFailure {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // A unix path that is not there is a server that is not there.
+        Some(Errno::CONNREFUSED | Errno::NOENT) => ConnectFailure::Refused,
+        Some(Errno::TIMEDOUT) => ConnectFailure::Timeout,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => ConnectFailure::Unreachable,
+        Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => ConnectFailure::Reset,
+        _ => ConnectFailure::Local,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_shortages_are_not_the_backends_fault() {
+        let class = |errno: Errno| classify(&io::Error::from(errno));
+        for ours in
+            [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ACCESS, Errno::PERM]
+        {
+            assert_eq!(class(ours), ConnectFailure::Local, "{ours}");
+        }
+        assert_eq!(class(Errno::CONNREFUSED), ConnectFailure::Refused);
+        assert_eq!(class(Errno::HOSTUNREACH), ConnectFailure::Unreachable);
+    }
+}
