@@ -199,6 +199,7 @@ fn a_host_name_without_an_address_of_the_sources_family_is_a_local_failure() {
     let proxy = Setup::to([name]).pool("connect: { source: \"2001:db8::7\", attempts: 1 }").start();
     proxy.is_turned_away();
     is_local_failure(&proxy, 1.0);
+    proxy.logs("`connect.source` has no IPv4 address");
 }
 
 #[track_caller]

@@ -55,7 +55,9 @@ fn fields_that_leave_no_room_are_refused_and_the_longest_fit_into_any_header() {
     let mut tlvs = Tlvs::default();
     assert_eq!(tlvs.push(0xe0, &vec![0; usize::from(u16::MAX) + 1]), Err(TooLong));
     assert_eq!(tlvs, Tlvs::default());
-    tlvs.push(0xe0, &vec![7; usize::from(u16::MAX) - 2 * UnixPath::LENGTH - 7 - 3]).unwrap();
+    let longest = vec![7; usize::from(u16::MAX) - 2 * UnixPath::LENGTH - 7 - 3];
+    assert_eq!(tlvs.push(0xe0, &[&longest[..], b"7"].concat()), Err(TooLong));
+    tlvs.push(0xe0, &longest).unwrap();
     assert_eq!(tlvs.push(0xe1, b""), Err(TooLong));
     let header = Header::Unix { src: path, dst: path }.v2(&tlvs, true);
     assert_eq!(header.len(), 16 + usize::from(u16::MAX));
