@@ -6,6 +6,7 @@
 mod answer;
 mod api;
 mod bounded;
+mod explain;
 mod guard;
 mod health;
 mod process;

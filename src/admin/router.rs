@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Refusal};
 use super::guard::{Access, Guard};
 use super::query::Query;
-use super::{Process, State, api, health, scrape};
+use super::{Process, State, api, explain, health, scrape};
 use crate::metrics::Format;
 
 /// A request that is not answered by then is given up.
@@ -34,6 +34,8 @@ GET    /api/v1/pools                       pools and their backends
 GET    /api/v1/listeners                   listeners
 GET    /api/v1/connections?limit=&after=&listener=&pool=&backend=
 DELETE /api/v1/connections/{id}            resets one connection
+GET    /api/v1/explain?listener=&client=IP:PORT&local=IP:PORT
+                                           who a new session of this client would get, and why
 ";
 const METRICS_INDEX: &str = "\
 Peerway
@@ -70,6 +72,7 @@ enum Place<'a> {
     Listeners,
     Connections,
     Connection(&'a str),
+    Explain,
 }
 
 /// Answers one request, in time.
@@ -107,6 +110,7 @@ fn locate(path: &str) -> Option<Place<'_>> {
         "/api/v1/pools" => Place::Pools,
         "/api/v1/listeners" => Place::Listeners,
         "/api/v1/connections" => Place::Connections,
+        "/api/v1/explain" => Place::Explain,
         other => Place::Connection(other.strip_prefix("/api/v1/connections/").filter(|id| !id.contains('/'))?),
     };
     Some(place)
@@ -132,6 +136,7 @@ impl Place<'_> {
         match self {
             Self::Readyz => &["pool"],
             Self::Connections => api::CONNECTION_FILTERS,
+            Self::Explain => explain::PARAMETERS,
             _ => &[],
         }
     }
@@ -163,6 +168,7 @@ async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts) -> 
         Place::Listeners => Ok(api::listeners(state)),
         Place::Connections => api::connections(state, &query),
         Place::Connection(id) => api::kill(state, id),
+        Place::Explain => explain::explain(state, &query),
     }
 }
 

@@ -206,6 +206,8 @@ fn of_pools(page: &mut Page, pools: &[OfPool]) {
     }
     let mut waits = page.family(f::POOL_QUEUE_WAIT);
     pools.iter().for_each(|of| waits.histogram(&of.labels, &of.pool.cells.queue_wait));
+    let mut displaced = page.family(f::POOL_HASH_DISPLACED);
+    pools.iter().for_each(|of| displaced.sample(&of.labels, &[], of.pool.cells.hash_displaced.get()));
     let mut fail_open = page.family(f::POOL_FAIL_OPEN);
     pools.iter().for_each(|of| fail_open.sample(&of.labels, &[], 0));
 }

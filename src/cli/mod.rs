@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod connections;
 mod demo;
+mod explain;
 mod kill;
 mod pools;
 mod run;
@@ -54,6 +55,8 @@ enum Command {
     Connections(connections::ConnectionsArgs),
     /// End one connection of the running process, with a reset
     Kill(kill::KillArgs),
+    /// Say which backend of the running process a client would get now, and why
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the annotated reference configuration
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Pools(client) => asked(pools::pools(&client)),
         Command::Connections(args) => asked(connections::connections(&args)),
         Command::Kill(args) => asked(kill::kill(&args)),
+        Command::Explain(args) => asked(explain::explain(&args)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
     }

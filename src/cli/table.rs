@@ -32,7 +32,7 @@ pub(super) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]]) 
 }
 
 /// Nothing in a cell may speak to the terminal.
-fn printable(cell: &str) -> String {
+pub(super) fn printable(cell: &str) -> String {
     match cell {
         "" => "-".into(),
         cell if cell.contains(char::is_control) => cell.escape_debug().to_string(),

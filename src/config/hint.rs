@@ -7,7 +7,7 @@ use super::tree::shorten;
 const MOST_CANDIDATES: usize = 1000;
 
 /// ` (did you mean …)`, or nothing when no known name is near.
-pub(super) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     // Short words are all alike; a third of the letters may be wrong in longer ones.
     let reach = (name.chars().count() / 3).max(1);
     let near = known
@@ -41,7 +41,7 @@ fn inside(key: &Key, name: &str) -> Option<String> {
 }
 
 /// `` `a`, `b` or `c` ``.
-pub(super) fn listing<'a>(names: impl Iterator<Item = &'a str>, conjunction: &str) -> String {
+pub(crate) fn listing<'a>(names: impl Iterator<Item = &'a str>, conjunction: &str) -> String {
     join(&names.map(quote).collect::<Vec<_>>(), conjunction)
 }
 

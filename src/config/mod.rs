@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Errors};
 pub use expand::Env;
+pub(crate) use hint::{hint, listing};
 
 use error::Report;
 use files::Documents;

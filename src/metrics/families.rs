@@ -87,6 +87,7 @@ families! {
     POOL_RETRIES "peerway_pool_retries_total" Counter ["pool"] "Attempts to connect after a session's first one.";
     POOL_HEDGES "peerway_pool_hedges_total" Counter ["pool" "result"] "Second attempts raced against a slow first one: won connected first, lost did not.";
     POOL_QUEUE_WAIT "peerway_pool_queue_wait_seconds" Histogram ["pool"] "How long sessions waited in the queue, those that gave up included.";
+    POOL_HASH_DISPLACED "peerway_pool_hash_displaced_total" Counter ["pool"] "Sessions whose key belongs to a usable backend that was full or had its bounded load.";
     POOL_FAIL_OPEN "peerway_pool_fail_open" Gauge ["pool"] "Whether so few backends are up that all are used.";
 
     BACKEND_CONNECTIONS "peerway_backend_connections_total" Counter ["pool" "backend"] "Connections established to the backend.";

@@ -142,7 +142,7 @@ impl Snapshot {
 
 impl Choice {
     /// The policy's pick, past backends that have just failed to connect as long as there are others.
-    fn pick(&self, draw: &Draw<'_>) -> Option<Pick> {
+    pub(super) fn pick(&self, draw: &Draw<'_>) -> Option<Pick> {
         let pick = self.policy.pick(&self.members, draw)?;
         let is_suspect = |pick: &Pick| self.members[usize::from(pick.seat.0)].backend.is_suspect(draw.now);
         if !is_suspect(&pick) || draw.tried.len() >= MAX_SHUNNED {

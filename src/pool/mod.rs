@@ -1,6 +1,7 @@
 //! Pools: the snapshot that sessions choose from, the lease they get, and the keeper that publishes.
 
 mod budget;
+mod explain;
 mod groups;
 mod keeper;
 mod lease;
@@ -23,6 +24,7 @@ use budget::{Allowance, Budget};
 use groups::Placed;
 use queue::Queue;
 
+pub use explain::{Prospect, Standing};
 pub use keeper::Keeper;
 pub use lease::{Lease, NoLease, QueueError};
 

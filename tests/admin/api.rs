@@ -169,7 +169,7 @@ fn the_index_names_what_there_is() {
 fn the_metrics_endpoint_has_no_api() {
     let fixture = Fixture::new(ADMIN);
     let server = fixture.metrics();
-    for path in ["/api/v1/pools", "/api/v1/connections", "/api/v1/listeners"] {
+    for path in ["/api/v1/pools", "/api/v1/connections", "/api/v1/listeners", "/api/v1/explain"] {
         server.get(path).is_problem(404, "nothing here");
     }
     assert_eq!(server.ask("DELETE", "/api/v1/connections/1", "").status, 404);
@@ -185,6 +185,7 @@ fn methods_and_paths_are_what_they_are() {
         ("DELETE", "/api/v1/connections", "GET, HEAD"),
         ("BREW", "/healthz", "GET, HEAD"),
         ("GET", "/api/v1/connections/1", "DELETE"),
+        ("POST", "/api/v1/explain", "GET, HEAD"),
     ] {
         let answer = server.ask(method, path, "");
         answer.is_problem(405, allow);

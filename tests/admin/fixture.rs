@@ -55,14 +55,8 @@ impl Fixture {
         Self::of(&format!("{settings}\n{LISTENERS}"))
     }
 
-    /// With one listener and one pool of these backends.
-    pub(crate) fn with_pool(backends: &str) -> Self {
-        Self::of(&format!(
-            "listeners: {{ l: {{ bind: 127.0.0.1:0, pool: p }} }}\npools: {{ p: {{ backends: [{backends}] }} }}"
-        ))
-    }
-
-    fn of(yaml: &str) -> Self {
+    /// With this configuration; ready.
+    pub(crate) fn of(yaml: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let plan = config::parse("test.yaml", yaml, &CATALOGUE, &|_| None);
         let plan = plan.unwrap_or_else(|errors| panic!("{errors}"));

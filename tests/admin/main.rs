@@ -3,6 +3,7 @@
 
 mod api;
 mod bounds;
+mod explain;
 mod fixture;
 mod page;
 mod pages;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use peerway::admin::{Process, scrape};
 use peerway::ledger::Outcome;
 use peerway::metrics::families::{self, Kind};
-use peerway::metrics::{Cause, Format, Phase, Refused};
+use peerway::metrics::{Cause, Phase, Refused};
 
 use crate::fixture::Fixture;
 use crate::page::{self, Page};
@@ -64,6 +63,7 @@ fn what_is_shown_is_what_happened() {
     let front = &live.listeners["front"].live;
     front.cells.connections.inc();
     front.cells.refused[Refused::MaxConnectionsProcess as usize].inc();
+    live.pools["web"].cells.hash_displaced.add(2);
     let page = page::read(&server.get("/metrics").body, false).unwrap();
     for (series, value) in [
         ("peerway_listener_connections_total{listener=\"front\"}", 3.0),
@@ -84,6 +84,8 @@ fn what_is_shown_is_what_happened() {
         ("peerway_backend_up{pool=\"web\",backend=\"one\"}", 1.0),
         ("peerway_backend_state{pool=\"web\",backend=\"two\",state=\"disabled\"}", 1.0),
         ("peerway_backend_weight{pool=\"web\",backend=\"one\"}", 3.0),
+        ("peerway_pool_hash_displaced_total{pool=\"web\"}", 2.0),
+        ("peerway_pool_hash_displaced_total{pool=\"db\"}", 0.0),
         ("peerway_log_dropped_total{log=\"program\"}", 0.0),
     ] {
         assert_eq!(page.get(series), value, "{series}");
@@ -117,19 +119,4 @@ fn listeners_always_add_up() {
             assert_eq!(page.sum("peerway_listener_connections_total"), sum);
         }
     });
-}
-
-/// Not a test of correctness: prints what a page costs. `cargo test --release --test admin -- --ignored --nocapture cost`
-#[test]
-#[ignore = "a measurement"]
-fn the_cost_of_a_page_of_a_thousand_backends() {
-    let backends: String = (0..1000).map(|i| format!("\"10.0.{}.{}:80\",", i / 250, i % 250)).collect();
-    let fixture = Fixture::with_pool(&backends);
-    let process = Process::default();
-    for format in [Format::Text, Format::OpenMetrics] {
-        let rounds = 50;
-        let began = Instant::now();
-        let bytes: usize = (0..rounds).map(|_| scrape(&fixture.state, &process, format).len()).sum();
-        println!("{format:?}: {:?} for {} KiB", began.elapsed() / rounds, bytes / rounds as usize / 1024);
-    }
 }

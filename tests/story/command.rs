@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{Backend, Setup, binary};
+use serde_json::Value;
+
+use crate::support::{Backend, Proxy, Setup, binary};
 
 fn peerway(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()
@@ -67,4 +69,46 @@ fn a_second_proxy_does_not_share_the_port_of_the_first() {
     for _ in 0..20 {
         assert_eq!(proxy.connect().line().unwrap(), "first");
     }
+}
+
+#[test]
+fn replicas_explain_a_client_alike() {
+    let backends = [Backend::new().named("0"), Backend::new().named("1"), Backend::new().named("2")];
+    let replica = || Setup::to(&backends).pool("policy: maglev").start();
+    let replicas = [replica(), replica()];
+    for client in (1..20).map(|host| format!("192.0.2.{host}:4711")) {
+        let [one, other] = replicas.each_ref().map(|proxy| explain(proxy, &client));
+        assert!(one["backend"].is_string() && one["table_digest"].is_string(), "{one}");
+        assert_eq!(one, other, "{client}");
+    }
+    // And what is said comes true.
+    let mut session = replicas[0].connect();
+    let said = explain(&replicas[0], &session.local().to_string());
+    let number: usize = session.line().unwrap().parse().unwrap();
+    assert_eq!(said["backend"], backends[number].address().to_string().as_str());
+}
+
+#[test]
+fn an_explanation_is_for_people_and_errors_are_said() {
+    let proxy = Setup::to([Backend::refusing()]).start();
+    let admin = proxy.admin().address;
+    let run = |more: &[&str]| peerway(&[&["explain", "--admin", &admin], more].concat());
+    let output = run(&["--client", "192.0.2.7:4711", "front"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text.starts_with("client    192.0.2.7:4711\nlistener  front\npool      back, by "), "{text}");
+    assert!(text.contains("\nBACKEND ") && text.contains("the one that gets it"), "{text}");
+    let unknown = run(&["--client", "192.0.2.7:4711", "fornt"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean `front`?"), "{unknown:?}");
+    for wrong in [&["front"][..], &["--client", "192.0.2.7", "front"], &["--client", "192.0.2.7:4711"]] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// What `peerway explain --json` prints about a client of `front`.
+fn explain(proxy: &Proxy, client: &str) -> Value {
+    let output = peerway(&["explain", "--admin", &proxy.admin().address, "--json", "--client", client, "front"]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }

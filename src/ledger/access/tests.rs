@@ -167,17 +167,3 @@ async fn a_new_plan_keeps_open_what_it_needs() {
     logs.adopt(logs.prepare(&plan("off")).unwrap());
     assert!(logs.sinks.load().open.is_empty());
 }
-
-/// Prints what a line costs the data path: `cargo test --release --lib -- --ignored --nocapture cost_of_a_line`
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn the_cost_of_a_line() {
-    let fixture = Fixture::new("json", "when: [end]");
-    let entry = fixture.session().await;
-    let rounds = 100_000;
-    let began = Instant::now();
-    for _ in 0..rounds {
-        std::hint::black_box(line::compose(Form::Json, Kind::End, entry.record(), None));
-    }
-    println!("{:?} a line", began.elapsed() / rounds);
-}
