@@ -79,8 +79,14 @@ pub struct Progress {
     pub attempts: Vec<Attempt>,
     /// Whether it waits in the queue now.
     pub queued: bool,
-    /// How long it waited there, if it did and its turn has come.
+    /// How long it has waited there in all, if it did and no longer does.
     pub queue_wait: Option<Duration>,
+}
+
+impl Progress {
+    fn waited(&mut self, more: Duration) {
+        self.queue_wait = Some(self.queue_wait.unwrap_or_default() + more);
+    }
 }
 
 impl Record {
@@ -156,8 +162,10 @@ impl Record {
             Event::Queued => progress.queued = true,
             Event::Admitted(waited) => {
                 progress.queued = false;
-                progress.queue_wait = Some(waited);
+                progress.waited(waited);
             }
+            // It ends where it waited.
+            Event::GaveUp(waited) => progress.waited(waited),
             Event::Attempted(attempt) => {
                 // Nearly always there is one, and a session is held to the byte.
                 progress.attempts.reserve_exact(1);

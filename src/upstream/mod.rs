@@ -34,6 +34,8 @@ pub enum Event {
     Queued,
     /// Its turn came, after so long.
     Admitted(Duration),
+    /// It left the queue unserved, after so long.
+    GaveUp(Duration),
     /// An attempt has ended.
     Attempted(Attempt),
 }
@@ -130,19 +132,43 @@ async fn first_lease(
 }
 
 async fn wait(pool: &Arc<Pool>, key: u64, heard: &impl Fn(Event)) -> Result<Lease, DialError> {
-    let since = Instant::now();
     heard(Event::Queued);
-    let result = pool.wait_for_lease(key).await;
-    let waited = since.elapsed();
-    pool.cells.queue_wait.observe(waited);
-    match result {
+    let mut watch = WaitWatch { pool, since: Instant::now(), heard, told: false };
+    match pool.wait_for_lease(key).await {
         Ok(lease) => {
-            heard(Event::Admitted(waited));
+            watch.tell(Event::Admitted);
             Ok(lease)
         }
         Err(error) => {
+            // Who found no room in the queue has not waited.
+            watch.told = error == QueueError::Full;
             pool.cells.unavailable[Unavailable::Full as usize].inc();
             Err(DialError::Queue(error))
+        }
+    }
+}
+
+/// A wait under way; told however it ends, also when it is dropped.
+struct WaitWatch<'a, H: Fn(Event)> {
+    pool: &'a Pool,
+    since: Instant,
+    heard: &'a H,
+    told: bool,
+}
+
+impl<H: Fn(Event)> WaitWatch<'_, H> {
+    fn tell(&mut self, event: impl FnOnce(Duration) -> Event) {
+        let waited = self.since.elapsed();
+        self.pool.cells.queue_wait.observe(waited);
+        (self.heard)(event(waited));
+        self.told = true;
+    }
+}
+
+impl<H: Fn(Event)> Drop for WaitWatch<'_, H> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(Event::GaveUp);
         }
     }
 }
@@ -364,7 +390,7 @@ mod tests {
             let heard = self.0.lock().expect("sound");
             let result = |event: &Event| match event {
                 Event::Attempted(attempt) => Some(attempt.result),
-                Event::Queued | Event::Admitted(_) => None,
+                Event::Queued | Event::Admitted(_) | Event::GaveUp(_) => None,
             };
             heard.iter().filter_map(result).collect()
         }
