@@ -14,6 +14,7 @@ mod harness;
 mod limits;
 mod logs;
 mod places;
+mod pools;
 mod proxy_out;
 mod resets;
 mod shutdown;
