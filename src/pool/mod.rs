@@ -105,11 +105,15 @@ impl Pool {
         self.budget.session(now.saturating_duration_since(self.began));
     }
 
-    /// Whether the budget has a retry or a hedge to spare; counts it, and counts a refusal.
-    pub fn may_retry(&self, now: Instant) -> bool {
+    /// Whether the budget has a hedge to spare; counts it. A session that may not hedge goes on.
+    pub fn may_hedge(&self, now: Instant) -> bool {
         let plan::RetryBudget { share, min_per_second } = self.settings.load().connect.retry_budget;
-        let granted =
-            self.budget.withdraw(Allowance { share, min_per_second }, now.saturating_duration_since(self.began));
+        self.budget.withdraw(Allowance { share, min_per_second }, now.saturating_duration_since(self.began))
+    }
+
+    /// Whether the budget has a retry to spare; counts it, and counts a refusal.
+    pub fn may_retry(&self, now: Instant) -> bool {
+        let granted = self.may_hedge(now);
         if !granted {
             self.cells.unavailable[Unavailable::Budget as usize].inc();
         }

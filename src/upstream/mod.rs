@@ -284,7 +284,7 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
             return None;
         }
         let other = self.pool.lease(&draw(self.key, &self.tried)).ok()?;
-        self.pool.may_retry(Instant::now().into_std()).then_some(other)
+        self.pool.may_hedge(Instant::now().into_std()).then_some(other)
     }
 }
 
