@@ -119,7 +119,7 @@ async fn first_lease(
     heard: &impl Fn(Event),
 ) -> Result<Lease, DialError> {
     let queued = settings.queue.is_some();
-    let lease = match queued && pool.has_queue() {
+    let lease = match queued && pool.has_queue() && pool.is_usable() {
         true => Err(NoLease::Unavailable(Unavailable::Full)),
         false => pool.lease(&draw(key, &[])),
     };
