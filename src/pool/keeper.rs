@@ -97,7 +97,12 @@ impl Keeper {
         let (counts, _) = self.pool.cells.connect.read();
         let p95 = self.connect_times.next(self.pool.cells.connect.bounds(), &counts, 0.95);
         self.pool.connect_p95.store(p95.map_or(0, |span| span.as_nanos() as u64), Relaxed);
-        let slow_start = self.pool.settings().slow_start;
+        let settings = self.pool.settings();
+        let slow_start = match settings.policy.hash {
+            // Its weights do not rise, and its table is dear.
+            Some(_) => Duration::ZERO,
+            None => settings.slow_start,
+        };
         // One more look than there is left to rise, so that the last step is to the whole.
         let rising = |seat: &Seat| seat.recovered.is_some_and(|at| at.elapsed() < slow_start + 2 * LOOK);
         if !slow_start.is_zero() && self.seats.iter().any(rising) {
