@@ -97,6 +97,8 @@ impl Keeper {
         let (counts, _) = self.pool.cells.connect.read();
         let p95 = self.connect_times.next(self.pool.cells.connect.bounds(), &counts, 0.95);
         self.pool.connect_p95.store(p95.map_or(0, |span| span.as_nanos() as u64), Relaxed);
+        // Suspicion ends by itself, and then there may be room.
+        self.pool.serve_queue();
         let settings = self.pool.settings();
         let slow_start = match settings.policy.hash {
             // Its weights do not rise, and its table is dear.

@@ -66,6 +66,9 @@ impl Pool {
     ///
     /// # Errors
     /// There is none to be had; see [`NoLease`].
+    ///
+    /// In a pool with a queue a backend that has just failed is not offered while a sound one is worth the wait:
+    /// it is never full, and would get all who find the sound ones full.
     pub fn lease(self: &Arc<Self>, draw: &Draw<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
         let lease = snapshot.order(draw.entropy).find_map(|choice| self.lease_from(&snapshot, choice, draw));
@@ -110,6 +113,9 @@ impl Pool {
         let pick = choice.pick(draw)?;
         let seat = usize::from(pick.seat.0);
         let member = &choice.members[seat];
+        if member.backend.is_suspect(draw.now) && self.settings.load().queue.is_some() && choice.has_sound(draw) {
+            return None;
+        }
         let Some(claim) = member.backend.try_claim(member.max_connections) else { return Some(None) };
         if pick.displaced {
             self.cells.hash_displaced.inc();
@@ -141,6 +147,11 @@ impl Snapshot {
 }
 
 impl Choice {
+    /// Whether a backend that the session might go to, full or not, has not just failed to connect.
+    fn has_sound(&self, draw: &Draw<'_>) -> bool {
+        self.members.iter().any(|member| member.is_open(draw) && !member.backend.is_suspect(draw.now))
+    }
+
     /// The policy's pick, past backends that have just failed to connect as long as there are others.
     pub(super) fn pick(&self, draw: &Draw<'_>) -> Option<Pick> {
         let pick = self.policy.pick(&self.members, draw)?;

@@ -210,7 +210,7 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
                 Ok(dialed) => return Ok(dialed),
                 Err(error) => error.errno,
             };
-            lease = self.next_lease().ok_or(DialError::Failed(errno))?;
+            lease = self.next_lease().await.unwrap_or(Err(DialError::Failed(errno)))?;
         }
     }
 
@@ -231,18 +231,38 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
         lease.targets[again % lease.targets.len()].clone()
     }
 
-    /// The next backend to try, if attempts and the budget allow one.
-    fn next_lease(&self) -> Option<Lease> {
+    /// The next backend to try, if attempts and the budget allow one. Where the sound ones are only full and
+    /// there is a queue, it is waited for.
+    async fn next_lease(&mut self) -> Option<Result<Lease, DialError>> {
         if self.tried.len() >= self.settings.connect.attempts as usize {
             return None;
         }
         let other = self.pool.lease(&draw(self.key, &self.tried));
-        let lease = other.or_else(|_| self.pool.lease(&draw(self.key, &[]))).ok()?;
+        let lease = other.or_else(|_| self.pool.lease(&draw(self.key, &[])));
+        let waits = lease.as_ref().err() == Some(&NoLease::Unavailable(Unavailable::Full));
+        if lease.is_err() && !(waits && self.settings.queue.is_some()) {
+            return None;
+        }
         if !self.pool.may_retry(Instant::now().into_std()) {
             return None;
         }
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(_) => match self.wait_again().await {
+                Ok(lease) => lease,
+                Err(error) => return Some(Err(error)),
+            },
+        };
         self.pool.cells.retries.inc();
-        Some(lease)
+        Some(Ok(lease))
+    }
+
+    /// Queueing does not count against the deadline.
+    async fn wait_again(&mut self) -> Result<Lease, DialError> {
+        let since = Instant::now();
+        let result = wait(self.pool, self.key, self.heard).await;
+        self.deadline += since.elapsed();
+        result
     }
 
     /// One attempt, and a second one raced against it if it is slow and the pool hedges.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Backend, Blackhole, Peer, Proxy, Service, Setup, Wait, send_across};
+use crate::support::{Backend, Blackhole, Peer, Proxy, Service, Setup, send_across};
 
 /// One backend that takes one session at a time, and a queue.
 fn one_place(backend: &Backend, queue: &str) -> Setup {
@@ -279,5 +279,12 @@ fn a_kill_and_the_end_of_a_drain_reach_who_waits() {
     waiting.hear_reset_within(Duration::from_secs(5));
     client.hear_reset_within(Duration::from_secs(5));
     assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
-    assert!(backend.accept_within(Wait::For(Duration::from_millis(100))).is_none(), "nobody was served after all");
+}
+#[test]
+fn a_backend_that_refuses_in_a_full_pool_is_seen_by_nobody_who_can_wait() {
+    let cells: [[Arc<AtomicU64>; 2]; 2] = Default::default();
+    let [a, b] = cells.each_ref().map(|[now, most]| counting(now, most));
+    let setup = Setup::to([a.address(), Backend::refusing(), b.address()]).pool("backend: { max_connections: 2 }");
+    let proxy = setup.pool("queue: { max: 1000, timeout: 20s }").start();
+    assert_eq!(load(&proxy, 20, 10).1, 0);
 }
