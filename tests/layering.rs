@@ -87,11 +87,17 @@ fn pure_modules_do_no_io() {
     }
 }
 
-/// Lines of code proper: without comments and without the tests at a file's end, or from its beginning on.
+/// Lines of code proper: without comments, and without the tests, which stand in files of their own or at a file's end.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .take_while(|line| !line.starts_with("#[cfg(test)]") && !line.starts_with("#![cfg(test)]"))
-        .filter(|line| !line.trim_start().starts_with("//"))
+    let lines: Vec<&str> = text.lines().collect();
+    // `#[cfg(test)]` before `mod name;` is one line about another file; before anything else the rest is tests.
+    let begins_tests = |at: &usize| {
+        let rest_is_tests = lines[*at].starts_with("#![cfg(test)]");
+        let here = lines[*at].starts_with("#[cfg(test)]");
+        rest_is_tests || here && !lines.get(at + 1).is_some_and(|next| next.starts_with("mod ") && next.ends_with(';'))
+    };
+    let end = (0..lines.len()).find(begins_tests).unwrap_or(lines.len());
+    lines.into_iter().take(end).filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// The top-level modules that a line names after `crate::`, in plain and in grouped imports.
