@@ -72,6 +72,11 @@ impl Backend {
         self.suspicion.fail(self.age(now));
     }
 
+    /// Another backend, asked later, connected first: no failure, but others are to be picked first for a moment.
+    pub fn observe_beaten(&self, now: Instant) {
+        self.suspicion.fail(self.age(now));
+    }
+
     /// Takes in an attempt to connect that succeeded.
     pub fn observe_success(&self) {
         self.suspicion.clear();

@@ -246,6 +246,7 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
             let dial = Dial { target, source: source.clone(), preamble: preamble.clone(), tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
+        let slow = lease.backend().clone();
         let mut first = pin!(attempt(lease, target, limit));
         let Some(patience) = pool.hedge_after() else { return first.await };
         if let Ok(result) = timeout(patience, first.as_mut()).await {
@@ -262,7 +263,10 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
                 Err(_) => (second.await, true),
             },
             result = &mut second => match result {
-                Ok(dialed) => (Ok(dialed), true),
+                Ok(dialed) => {
+                    slow.observe_beaten(Instant::now().into_std());
+                    (Ok(dialed), true)
+                }
                 Err(_) => (first.await, false),
             },
         };

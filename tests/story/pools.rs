@@ -47,7 +47,7 @@ fn a_black_hole_among_three_costs_a_hedge_and_no_client() {
     let (a, b, hole) = (Backend::new().named("a"), Backend::new().named("b"), Blackhole::new());
     let setup = Setup::to([a.address(), hole.address(), b.address()]);
     let proxy = setup.pool("connect: { hedge_after: 50ms }").start();
-    let (took, failed) = load(&proxy, 4, 50);
+    let (took, failed) = load(&proxy, 16, 100);
     assert_eq!(failed, 0);
     let p99 = took[took.len() * 99 / 100];
     assert!(p99 < 5 * Duration::from_millis(50), "{p99:?}");
