@@ -26,24 +26,28 @@ pub(super) struct Group {
 
 /// The groups of a snapshot, in the order in which they are asked.
 ///
-/// The first holds the tiers in use: the lowest with a usable member, and each next one while less
-/// than `spill_below` (0.0 to 1.0) of the one before is usable. The tiers after it follow one by one,
-/// for sessions that have tried all of it. With `zoned`, each is split in two, the local one first.
+/// Each tier is a group, asked when those before it have nobody to offer. Only a tier of which too
+/// little is usable, but something is, shares its group with the next: less than `spill_below` (0.0 to
+/// 1.0). A tier that is down altogether stays alone, so that a table of keys over it, and the next
+/// tier's, are the same on all replicas whatever each has seen of their health. With `zoned`, each
+/// group is split in two, the local one first.
 pub(super) fn groups(members: &[Placed], spill_below: f64, zoned: bool) -> Vec<Group> {
     let mut tiers: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
     for (index, member) in members.iter().enumerate() {
         tiers.entry(member.tier).or_default().push(index);
     }
     let mut merged: Vec<Vec<usize>> = Vec::new();
-    let mut filling = true;
+    // Whether the next tier joins the last group, and whether a tier with enough to offer was met.
+    let (mut spilling, mut served) = (false, false);
     for indices in tiers.into_values() {
         let usable = indices.iter().filter(|index| members[**index].usable).count();
-        let enough = usable > 0 && usable as f64 >= spill_below * indices.len() as f64;
+        let enough = usable as f64 >= spill_below * indices.len() as f64;
         match merged.last_mut() {
-            Some(first) if filling => first.extend(indices),
+            Some(last) if spilling => last.extend(indices),
             _ => merged.push(indices),
         }
-        filling &= !enough;
+        served |= usable > 0 && enough;
+        spilling = !served && (spilling || usable > 0);
     }
     merged.into_iter().flat_map(|tier| split(tier, members, zoned)).collect()
 }
@@ -83,7 +87,11 @@ mod tests {
         let mut members = [member(0, true, true), member(0, true, false), member(1, true, true)];
         assert_eq!(indices(&members, 0.0, false), [vec![0, 1], vec![2]]);
         members[0].usable = false;
-        assert_eq!(indices(&members, 0.0, false), [vec![0, 1, 2]]);
+        assert_eq!(
+            indices(&members, 0.5, false),
+            [vec![0, 1], vec![2]],
+            "a dead tier leaves the next one's table alone"
+        );
     }
 
     #[test]
@@ -117,12 +125,13 @@ mod tests {
             all.sort_unstable();
             prop_assert_eq!(all, (0..members.len()).collect::<Vec<_>>());
             prop_assert!(groups.iter().all(|group| (0.0..=1.0).contains(&group.first)));
-            // The tiers in use come first: no usable member of a lower tier stands behind a higher one.
-            let used = groups.iter().take(2).flat_map(|group| &group.members).map(|index| members[*index].tier);
+            // Who is asked first has something to offer: the lowest tier that has.
+            let offers = |group: &&Group| group.members.iter().any(|index| members[*index].usable);
+            let first = groups.iter().find(offers).map(|group| {
+                group.members.iter().filter(|index| members[**index].usable).map(|index| members[*index].tier).min()
+            });
             let lowest = members.iter().filter(|member| member.usable).map(|member| member.tier).min();
-            if let Some(lowest) = lowest {
-                prop_assert!(used.into_iter().any(|tier| tier == lowest));
-            }
+            prop_assert!(zoned || first.flatten() == lowest);
         }
     }
 }

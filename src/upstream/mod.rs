@@ -172,14 +172,15 @@ struct Chase<'a, H: Fn(Event)> {
 impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn run(mut self, first: Lease) -> Result<Dialed, DialError> {
         let mut lease = first;
+        let mut errno = None;
         loop {
             let target = self.target_after_pause(&lease).await;
             let timeout = self.settings.connect.timeout.min(self.left());
             if timeout.is_zero() {
                 self.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
-                return Err(DialError::Failed(None));
+                return Err(DialError::Failed(errno));
             }
-            let errno = match self.attempt_hedged(lease, target, timeout).await {
+            errno = match self.attempt_hedged(lease, target, timeout).await {
                 Ok(dialed) => return Ok(dialed),
                 Err(error) => error.errno,
             };
