@@ -64,11 +64,11 @@ const MAX_SHUNNED: usize = 16;
 impl Pool {
     /// Picks and claims a backend not in `draw.tried`. Synchronous; holds nothing of the snapshot.
     ///
-    /// # Errors
-    /// There is none to be had; see [`NoLease`].
-    ///
     /// In a pool with a queue a backend that has just failed is not offered while a sound one is worth the wait:
     /// it is never full, and would get all who find the sound ones full.
+    ///
+    /// # Errors
+    /// There is none to be had; see [`NoLease`].
     pub fn lease(self: &Arc<Self>, draw: &Draw<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
         let lease = snapshot.order(draw.entropy).find_map(|choice| self.lease_from(&snapshot, choice, draw));
