@@ -178,7 +178,8 @@ fn listening(
     plan.listeners.iter().filter_map(one).collect()
 }
 
-/// The process's limit, and a word of warning if it is more than the descriptors allow.
+/// The process's limit. Never more than the descriptors allow: sessions that took the last ones would leave none to the
+/// admin endpoint, to probes and to log files.
 fn gate(plan: &Plan, budget: limits::Budget, descriptors: usize) -> Gate {
     if let Some(wanted) = plan.max_connections
         && wanted > budget.sessions
@@ -187,10 +188,10 @@ fn gate(plan: &Plan, budget: limits::Budget, descriptors: usize) -> Gate {
             max_connections = wanted,
             descriptors,
             sessions = budget.sessions,
-            "max_connections is more than the descriptor limit allows; raise the limit (LimitNOFILE, ulimit -n) or lower it"
+            "max_connections is more than the descriptor limit allows, so that many sessions it is; raise the limit (LimitNOFILE, ulimit -n)"
         );
     }
-    Gate::new(plan.max_connections.unwrap_or(budget.sessions), plan.overflow)
+    Gate::new(plan.max_connections.unwrap_or(usize::MAX).min(budget.sessions), plan.overflow)
 }
 
 /// Takes the next worker's socket of every address.

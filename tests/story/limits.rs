@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Backend, Peer, Scrape, Setup, Wait, cpu_time, eventually, send_across};
+use crate::support::{Backend, Peer, Scrape, Setup, Wait, cpu_time, descriptors, eventually, send_across};
 
 #[test]
 fn beyond_max_connections_newcomers_are_reset_and_counted() {
@@ -101,6 +101,32 @@ fn with_64_descriptors_200_clients_do_not_hurt_those_who_are_served() {
         eventually("a newcomer is served again", || answers(Peer::try_connect(proxy.address("front"))).then_some(()));
         talk(&mut served);
     }
+}
+
+/// As if something else in the process had taken them: the gate's limit knows nothing of it.
+#[test]
+fn descriptors_that_run_out_all_the_same_stop_newcomers_only() {
+    let backend = Backend::new().echo();
+    let proxy = Setup::to([&backend]).start();
+    let mut served = proxy.connect().seeded(1, 1);
+    let mut talk = || {
+        served.say(10_000);
+        served.hear(10_000);
+    };
+    talk();
+    let enough = proxy.descriptor_limit(descriptors(proxy.id()) as u64);
+    let crowd: Vec<Peer> = (0..50).filter_map(|_| Peer::try_connect(proxy.address("front")).ok()).collect();
+    let before = cpu_time(proxy.id());
+    thread::sleep(Duration::from_secs(2));
+    let busy = cpu_time(proxy.id()) - before;
+    assert!(busy < Duration::from_millis(5 * 100), "{busy:?} of CPU in 2 s of exhaustion");
+    talk();
+    drop(crowd);
+    proxy.descriptor_limit(enough);
+    eventually("a newcomer is served again", || answers(Peer::try_connect(proxy.address("front"))).then_some(()));
+    talk();
+    let errors = proxy.metric("peerway_listener_accept_errors_total{listener=\"front\",class=\"descriptors\"}");
+    assert!(errors > 0.0, "the limit was never met");
 }
 
 #[test]

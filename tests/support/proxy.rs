@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -294,6 +294,14 @@ impl Proxy {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         end(self.child.id(), signal);
+    }
+
+    /// Gives it another soft limit of descriptors while it runs; returns the one it had.
+    pub(crate) fn descriptor_limit(&self, limit: u64) -> u64 {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let new = Rlimit { current: Some(limit), maximum };
+        let had = prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, new).unwrap();
+        had.current.unwrap()
     }
 
     /// How it ended, within so long.

@@ -30,7 +30,7 @@ pub(in super::super) const ROOT: &[Key] = &[
         "max_connections",
         Kind::Either(&[AUTO, count(1, MANY)]),
         "How many sessions may live at once in the whole process. `auto` is half of the descriptor limit after a reserve \
-         for everything else, since a session needs two descriptors.",
+         for everything else, since a session needs two descriptors. It is never more than that, with a warning at start.",
     )
     .default("auto"),
     Key::new("overflow", OVERFLOW, "What happens to a connection beyond `max_connections`.").default("refuse"),
