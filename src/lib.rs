@@ -4,7 +4,7 @@
 //! told in [`session`]: [`route`] says which [`pool`] it goes to, the pool's policy ([`balance`]) picks
 //! a [`backend`], [`upstream`] reaches it through [`connect`], [`relay`] moves the bytes both ways, and
 //! [`ledger`] writes down the one way it ended. Around that, [`config`] turns YAML into a plan,
-//! [`discover`] finds addresses, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
+//! [`discover`] finds addresses, [`health`] finds out who is well, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
 //! ends it, and [`app`] puts it together. [`net`] has the truth about sockets, [`wire`] formats of bytes, [`sink`]
 //! writes lines that may get stuck without stalling anyone.
 
@@ -22,6 +22,7 @@ pub mod ledger;
 
 pub mod config;
 pub mod discover;
+pub mod health;
 pub mod metrics;
 pub mod admin;
 pub mod drain;

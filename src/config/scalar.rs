@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use regex::bytes::{Regex, RegexBuilder};
+
 use super::address::{self, Listen, Target};
 use super::hint::hint;
 use super::tree::{Node, Value};
@@ -55,6 +57,16 @@ pub(super) enum Scalar {
     Filter,
     /// `interval 60s`.
     Interval,
+    /// A regular expression over bytes.
+    Regex,
+    /// Bytes as pairs of hex digits.
+    Hex,
+    /// A status code of HTTP, or a range of them.
+    Statuses,
+    /// Visible ASCII without spaces.
+    Token,
+    /// The path of an HTTP request.
+    HttpPath,
 }
 
 impl Scalar {
@@ -86,6 +98,11 @@ impl Scalar {
             Self::Mode => mode(node).map(drop),
             Self::Filter => filter(node).map(drop),
             Self::Interval => interval(node).map(drop),
+            Self::Regex => regex(node).map(drop),
+            Self::Hex => hex(node).map(drop),
+            Self::Statuses => statuses(node).map(drop),
+            Self::Token => token(node).map(drop),
+            Self::HttpPath => http_path(node).map(drop),
         }
     }
 
@@ -113,6 +130,11 @@ impl Scalar {
             Self::Mode => "permission bits such as `\"0660\"`",
             Self::Filter => "a log filter such as `info`",
             Self::Interval => "`interval 60s`",
+            Self::Regex => "a regular expression",
+            Self::Hex => "bytes as hex digits in quotes, such as `\"0a0b\"`",
+            Self::Statuses => "a status code such as `200`, or a range such as `200-299`",
+            Self::Token => "a word",
+            Self::HttpPath => "a path such as `/healthz`",
         }
     }
 }
@@ -246,6 +268,72 @@ pub(super) fn interval(node: &Node) -> Result<Duration, String> {
         units::parse_duration(node.text().and_then(|text| text.strip_prefix("interval ")).ok_or_else(bad)?.trim())?;
     check_duration(duration, Duration::from_secs(1), units::LONGEST, false)?;
     Ok(duration)
+}
+
+/// A regular expression over bytes.
+pub(super) fn regex(node: &Node) -> Result<Regex, String> {
+    /// Compiled; a pattern of a configuration is a line, and repetition must not make it a bomb.
+    const LARGEST: usize = 1024 * 1024;
+    let text = text(node, "a regular expression")?;
+    RegexBuilder::new(text).size_limit(LARGEST).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "the regular expression is too large when compiled".to_owned(),
+        error => {
+            // Its report draws the place over several lines; the reason stands in the last.
+            let report = error.to_string();
+            let reason = report.lines().last().unwrap_or_default();
+            format!("not a regular expression: {}", reason.trim_start_matches("error: "))
+        }
+    })
+}
+
+/// Bytes as pairs of hex digits.
+pub(super) fn hex(node: &Node) -> Result<Vec<u8>, String> {
+    let bad = || format!("expected bytes as hex digits in quotes, such as `\"0a0b\"`, found {}", node.describe());
+    let digits: Option<Vec<u32>> = node.text().ok_or_else(bad)?.chars().map(|c| c.to_digit(16)).collect();
+    let digits = digits.filter(|digits| !digits.is_empty()).ok_or_else(bad)?;
+    if !digits.len().is_multiple_of(2) {
+        return Err(format!("a byte has two hex digits, and here are {} digits in all", digits.len()));
+    }
+    Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
+}
+
+/// `200` or `200-299`: first and last.
+pub(super) fn statuses(node: &Node) -> Result<(u16, u16), String> {
+    let bad =
+        || format!("expected a status code such as `200`, or a range such as `200-299`, found {}", node.describe());
+    let code = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let (first, last) = match &node.value {
+        Value::Int(number) => (u16::try_from(*number).ok(), u16::try_from(*number).ok()),
+        _ => {
+            let text = node.text().ok_or_else(bad)?;
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            (code(first), code(last))
+        }
+    };
+    let (first, last) = first.zip(last).ok_or_else(bad)?;
+    if first > last {
+        return Err(format!("the range {first}-{last} is empty: its first code is the higher one"));
+    }
+    if first < 200 || last > 599 {
+        return Err(format!("an answer's status code is 200 to 599, and this is {first} to {last}"));
+    }
+    Ok((first, last))
+}
+
+/// Visible ASCII without spaces.
+pub(super) fn token(node: &Node) -> Result<&str, String> {
+    let text = text(node, "text")?;
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text)
+    } else {
+        Err("only visible ASCII characters may stand here, and no spaces".to_owned())
+    }
+}
+
+/// The path of an HTTP request.
+pub(super) fn http_path(node: &Node) -> Result<&str, String> {
+    let path = token(node)?;
+    if path.starts_with('/') { Ok(path) } else { Err("a path begins with `/`".to_owned()) }
 }
 
 /// Text that is not empty.

@@ -155,7 +155,9 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::ByteRate => pattern("^[0-9]+([KMGT]i)?B/s$"),
         Scalar::Share => pattern("^(100(\\.0+)?|[0-9]{1,2}(\\.[0-9]+)?)%$"),
         Scalar::Factor => pattern("^[0-9]+(\\.[0-9]+)?x$"),
-        Scalar::Text | Scalar::Path | Scalar::Filter => return json!({ "type": "string", "minLength": 1 }),
+        Scalar::Text | Scalar::Path | Scalar::Filter | Scalar::Regex => {
+            return json!({ "type": "string", "minLength": 1 });
+        }
         Scalar::Name => pattern("^[^/\\s]{1,128}$"),
         Scalar::Ip => pattern("^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$"),
         Scalar::Endpoint => pattern("^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+)$"),
@@ -163,6 +165,12 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Target => pattern("^(unix:.+|([0-9A-Za-z._-]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+)$"),
         Scalar::Source => pattern("^[0-9A-Fa-f:.]+$"),
         Scalar::Mode => pattern("^[0-7]{3,4}$"),
+        Scalar::Hex => pattern("^([0-9A-Fa-f]{2})+$"),
+        Scalar::Statuses => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 200, "maximum": 599 }, pattern("^[2-5][0-9]{2}(-[2-5][0-9]{2})?$")] })
+        }
+        Scalar::Token => pattern("^[!-~]+$"),
+        Scalar::HttpPath => pattern("^/[!-~]*$"),
         Scalar::Interval => pattern("^interval +([0-9]+(us|ms|s|m|h|d))+$"),
     };
     json!({ "anyOf": [exact, variable()] })

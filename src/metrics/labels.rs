@@ -217,6 +217,24 @@ labels! {
 }
 
 labels! {
+    /// How a probe went.
+    ProbeResult {
+        /// As expected.
+        Ok = "ok",
+        /// It could not be connected.
+        Refused = "refused",
+        /// Not done within `health.timeout`.
+        Timeout = "timeout",
+        /// It answered something else, or closed.
+        Unexpected = "unexpected",
+        /// The TLS handshake failed.
+        Tls = "tls",
+        /// This machine could not ask; the backend is not to blame.
+        Local = "local",
+    }
+}
+
+labels! {
     /// How an attempt to reload the configuration ended.
     ReloadResult {
         /// In force.

@@ -3,6 +3,7 @@
 //! Values that the checks refused read as absent here, so nothing is reported twice.
 
 mod connect;
+mod health;
 mod listener;
 mod overlap;
 mod pool;

@@ -9,10 +9,11 @@ use super::super::check::chosen;
 use super::super::error::Place;
 use super::super::hint::quote;
 use super::super::keys::{BACKEND, HASH, POOL};
-use super::super::plan::{Backend, BackendAddress, HashKey, HashSpec, Listener, PolicySpec, Pool, Queue};
+use super::super::plan::{Backend, BackendAddress, Failback, HashKey, HashSpec, Listener, PolicySpec, Pool, Queue};
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
+use super::health::on_change;
 use super::{Decoder, off_or_duration, size, small, stream_tcp, zone};
 
 /// A seat in a pool's snapshot is a 16-bit number.
@@ -26,11 +27,17 @@ impl<'a> Decoder<'a, '_> {
 
     fn pool(&mut self, name: &str, section: &Section<'a>) -> Pool {
         let backends = self.backends(section);
+        let single_active = section.value("single_active", scalar::boolean);
+        self.check_single(section, single_active);
         Pool {
             name: name.into(),
             policy: self.policy(section),
             connect: self.connect(&section.section("connect"), &backends),
             queue: self.queue(name, section, &backends),
+            health: self.health(section, &backends, single_active),
+            failback: section.read("failback", word(FAILBACKS)).unwrap_or(Failback::Auto),
+            on_failback: on_change(section, "on_failback"),
+            single_active,
             backends,
             tier_spill_below: section.value("tier_spill_below", scalar::share),
             slow_start: section.value("slow_start", scalar::duration),
@@ -125,7 +132,7 @@ impl<'a> Decoder<'a, '_> {
         })
     }
 
-    fn target(&mut self, node: &Node, path: &str) -> Option<BackendAddress> {
+    pub(super) fn target(&mut self, node: &Node, path: &str) -> Option<BackendAddress> {
         Some(match scalar::target(node).ok()? {
             Target::Ip(address) => BackendAddress::Ip(address),
             Target::Unix(socket) => BackendAddress::Unix(self.unix_path(node.at, path, &socket)),
@@ -148,6 +155,15 @@ impl<'a> Decoder<'a, '_> {
         }
         let queue = section.section("queue");
         Some(Queue { max: queue.value("max", size), timeout: queue.value("timeout", scalar::duration) })
+    }
+
+    /// A second attempt at the same time would be on a second backend.
+    fn check_single(&mut self, section: &Section<'a>, single_active: bool) {
+        let connect = section.section("connect");
+        if let Some(found) = connect.find("hedge_after").filter(|_| single_active && !connect.is_off("hedge_after")) {
+            let message = "`hedge_after` and `single_active` exclude each other: a hedge goes to a second backend";
+            self.report.error(found.at, &found.path, message);
+        }
     }
 
     /// Zones of backends say nothing to a process that has none. Said once, not for each of many backends.
@@ -178,6 +194,8 @@ fn hash(section: &Section<'_>) -> HashSpec {
         bounded_load: section.optional("bounded_load", scalar::ratio),
     }
 }
+
+const FAILBACKS: &[(&str, Failback)] = &[("auto", Failback::Auto), ("manual", Failback::Manual)];
 
 const HASH_KEYS: &[(&str, HashKey)] = &[
     (HashKey::ClientIp.as_str(), HashKey::ClientIp),

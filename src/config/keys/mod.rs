@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::scalar::Scalar;
 use super::units::LONGEST;
 
+pub(super) use health::{HEALTH, STEP, probe_keys};
 pub(super) use listener::{BIND, LISTENER};
 use pool::BACKEND_DEFAULTS;
 pub(super) use pool::{BACKEND, HASH, POOL};

@@ -32,9 +32,16 @@ pub(in super::super) const POOL: &[Key] = &[
          `0%` it waits until none of them is.",
     )
     .default("0%"),
-    Key::new("failback", FAILBACK, "How a better tier takes over again once it is usable.").default("auto").later(),
-    Key::new("on_failback", ON_CHANGE, "What happens then to sessions on lower tiers.").default("keep").later(),
-    Key::new("single_active", BOOL, "Never have sessions on two backends at once.").default("false").later(),
+    Key::new("failback", FAILBACK, "How a better tier takes over again once it is usable.").default("auto"),
+    Key::new("on_failback", ON_CHANGE, "What happens to sessions of the tiers it takes over from.").default("keep"),
+    Key::new(
+        "single_active",
+        BOOL,
+        "Never have sessions on two backends at once, for databases with a single writer. One backend, the first usable \
+         one, gets all sessions for as long as it is usable; the next one gets its first when the last session of the one \
+         before has ended.",
+    )
+    .default("false"),
     Key::new("connect", Kind::Map(CONNECT), "How a backend is reached, and what is tried when it is not."),
     Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with backends. A stream that ends without a close_notify was cut and counts as a reset. Half-closing \
          works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
@@ -49,7 +56,7 @@ pub(in super::super) const POOL: &[Key] = &[
          after sending stays.",
     )
     .default("off"),
-    Key::new("health", Kind::Either(&[OFF, Kind::Map(HEALTH)]), "Find out which backends are usable.").later(),
+    Key::new("health", Kind::Either(&[OFF, Kind::Map(HEALTH)]), "Find out which backends are usable; without it, or with `off`, all are taken to be."),
     Key::new(
         "slow_start",
         SPAN,

@@ -24,12 +24,8 @@ const NOT_SUPPORTED: &[&str] = &[
     "listeners.timeouts.handshake",
     "listeners.timeouts.sniff",
     "pools.discover",
-    "pools.failback",
-    "pools.on_failback",
-    "pools.single_active",
     "pools.tls",
     "pools.starttls",
-    "pools.health",
     "pools.on_remove",
 ];
 

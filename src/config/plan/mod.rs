@@ -3,12 +3,16 @@
 //! Everything here is valid by construction: names resolve, addresses parse, defaults are filled in.
 //! No other module sees YAML.
 
+mod health;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -273,10 +277,27 @@ pub struct Pool {
     pub queue: Option<Queue>,
     /// How a backend is dialled.
     pub connect: Connect,
+    /// How its backends are judged.
+    pub health: Health,
+    /// When a better tier is usable again.
+    pub failback: Failback,
+    /// What happens then to sessions of the tiers it takes over from.
+    pub on_failback: OnChange,
+    /// Never sessions on two backends at once.
+    pub single_active: bool,
     /// `timeouts.idle`: `None` leaves the listener's, `Some(None)` is `off`.
     pub idle: Option<Option<Duration>>,
     /// Options of sockets to backends.
     pub tcp: StreamTcp,
+}
+
+/// `failback`: when a better tier is usable again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failback {
+    /// It gets new sessions at once.
+    Auto,
+    /// It gets none until someone enables one of its backends, or no other tier is usable.
+    Manual,
 }
 
 /// `queue`: sessions that wait for a backend with room.

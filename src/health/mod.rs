@@ -1,0 +1,85 @@
+//! Health: asking backends how they are, one file a probe, and judging by the answers and by real sessions.
+//!
+//! Who asks and who judges are apart: a [`Probe`] talks over one connected [`Line`] and says what it found; the
+//! verdicts are pure state machines, a sample in, a transition out; [`Monitor`] keeps the schedule.
+//!
+//! A probe of one's own is one file here that implements [`Probe`], its keys in the table of keys, and one line in
+//! [`build`].
+
+mod line;
+mod tcp;
+
+use std::fmt;
+use std::pin::Pin;
+
+use crate::config::plan;
+use crate::metrics::ProbeResult;
+
+pub use line::Line;
+
+/// A future that a probe returns; boxed, since which probe it is comes from the configuration.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + 'a>>;
+
+/// One way of asking a backend how it is.
+///
+/// The line is connected: source address, PROXY header and TLS as the pool has them are done, and whoever calls ends
+/// it, in time and politely, whatever comes out. A probe says the protocol's goodbye, if there is one, before it
+/// returns; also when it did not like the answer.
+pub trait Probe: fmt::Debug + Send + Sync {
+    /// Asks, and is content or says why not. Cancel safe: the caller drops it when its time is up.
+    ///
+    /// # Errors
+    /// What was found instead, in words for an operator.
+    fn check<'a>(&'a self, line: &'a mut Line) -> Checking<'a>;
+}
+
+/// Why a backend is not well, or could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeError {
+    /// As counted.
+    pub result: ProbeResult,
+    /// In words. What the backend said is escaped and cut in it.
+    pub words: String,
+}
+
+impl ProbeError {
+    /// The backend answered something else than it should.
+    pub fn unexpected(words: impl Into<String>) -> Self {
+        Self { result: ProbeResult::Unexpected, words: words.into() }
+    }
+
+    /// This machine could not ask; the backend is not to blame.
+    pub fn local(words: impl Into<String>) -> Self {
+        Self { result: ProbeResult::Local, words: words.into() }
+    }
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl From<crate::wire::Malformed> for ProbeError {
+    fn from(malformed: crate::wire::Malformed) -> Self {
+        Self::unexpected(malformed.0)
+    }
+}
+
+/// Makes the probe that the configuration asks for.
+pub fn build(spec: &plan::Probe) -> Box<dyn Probe> {
+    match spec {
+        plan::Probe::Tcp => Box::new(tcp::Tcp),
+        other => Box::new(Missing(format!("{other:?}"))),
+    }
+}
+
+/// Stands for probes until each has its file.
+#[derive(Debug)]
+struct Missing(String);
+
+impl Probe for Missing {
+    fn check<'a>(&'a self, _: &'a mut Line) -> Checking<'a> {
+        Box::pin(async move { Err(ProbeError::local(format!("{} is not built", self.0))) })
+    }
+}
