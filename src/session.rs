@@ -55,6 +55,7 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         bench: &ctx.bench,
     };
     let end = relay::run(Ends { client, backend }, listener.relay(), &meter, &ctx.bench).await;
+    meter.ended(&end);
     Ok(Outcome::relayed(end, record.phase()))
 }
 
@@ -109,16 +110,14 @@ mod tests {
 
     use super::*;
     use crate::admission::Gate;
-    use crate::backend::Registry;
     use crate::balance::CATALOGUE;
     use crate::config::plan::Overflow;
     use crate::connect::{ConnectError, Dial};
-    use crate::discover::System;
     use crate::ledger::AccessLogs;
     use crate::listener::ListenerLive;
     use crate::metrics::{Cause, Side};
     use crate::net::{Peer, arm_reset};
-    use crate::pool::{Keeper, Pool};
+    use crate::pool::{Keeper, Pool, Tools};
     use crate::route::Listening;
 
     const YAML: &str = "
@@ -135,7 +134,7 @@ mod tests {
     async fn stage(connector: Connector) -> Stage {
         let plan = crate::config::parse("test.yaml", YAML, &CATALOGUE, &|_| None).expect("valid");
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
-        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System), None).start().await;
+        Keeper::new(pool.clone(), Tools::alone(1)).start().await;
         let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
         let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone() };
         let live = Live {

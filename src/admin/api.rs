@@ -1,15 +1,18 @@
 //! The API's answers. Fields are only ever added.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use hyper::StatusCode;
 use serde::Serialize;
 
 use super::State;
 use super::answer::{self, Answer, Refusal};
 use super::query::{Query, decode};
+use crate::backend::LastProbe;
 use crate::drain::Stage;
 use crate::ledger::{Record, SessionId};
 use crate::metrics::{Cause, Direction};
-use crate::pool::{Pool, SeatFacts};
+use crate::pool::{Forced, Override, Pool, SeatFacts};
 use crate::route::Listening;
 use crate::sink::rfc3339;
 
@@ -45,9 +48,39 @@ struct BackendView {
     connections_total: u64,
     since: String,
     reason: Option<String>,
-    last_probe: Option<()>,
+    last_probe: Option<ProbeView>,
     #[serde(rename = "override")]
-    overridden: Option<()>,
+    overridden: Option<OverrideView>,
+}
+
+#[derive(Serialize)]
+struct ProbeView {
+    result: &'static str,
+    error: Option<String>,
+    duration_seconds: f64,
+    at: String,
+}
+
+/// What was said by hand.
+#[derive(Serialize)]
+pub(super) struct OverrideView {
+    /// `drain`, `enable`, or nothing.
+    state: Option<&'static str>,
+    within_seconds: Option<f64>,
+    weight: Option<u32>,
+    at: String,
+}
+
+impl From<&Override> for OverrideView {
+    fn from(over: &Override) -> Self {
+        let (state, within) = match over.forced {
+            Some(Forced::Drain { within_ms }) => (Some("drain"), within_ms.map(|millis| millis as f64 / 1000.0)),
+            Some(Forced::Enable) => (Some("enable"), None),
+            None => (None, None),
+        };
+        let at = rfc3339(UNIX_EPOCH + Duration::from_secs(over.at));
+        Self { state, within_seconds: within, weight: over.weight, at }
+    }
 }
 
 /// `GET /api/v1/pools`
@@ -63,7 +96,7 @@ fn view_pool(pool: &Pool) -> PoolView {
         name: pool.name.to_string(),
         policy: pool.settings().policy.name,
         table_digest: snapshot.policy().and_then(|policy| policy.digest()),
-        fail_open: false,
+        fail_open: pool.fails_open(),
         queue_length: pool.queue_length(),
         backends: seats.map(|(member, seat)| view_backend(member, seat)).collect(),
     }
@@ -81,8 +114,17 @@ fn view_backend(member: &crate::balance::Member, seat: &SeatFacts) -> BackendVie
         connections_total: member.backend.cells.connections.get(),
         since: rfc3339(seat.since),
         reason: Some(&seat.reason).filter(|reason| !reason.is_empty()).cloned(),
-        last_probe: None,
-        overridden: None,
+        last_probe: member.backend.last_probe().map(|probe| view_probe(&probe)),
+        overridden: seat.over.as_ref().map(OverrideView::from),
+    }
+}
+
+fn view_probe(probe: &LastProbe) -> ProbeView {
+    ProbeView {
+        result: probe.result.as_str(),
+        error: probe.error.as_deref().map(str::to_owned),
+        duration_seconds: probe.took.as_secs_f64(),
+        at: rfc3339(probe.at),
     }
 }
 

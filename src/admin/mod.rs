@@ -9,6 +9,7 @@ mod bounded;
 mod explain;
 mod guard;
 mod health;
+mod operate;
 mod process;
 mod query;
 mod router;
@@ -24,6 +25,7 @@ use crate::admission::Gate;
 use crate::drain::Lifecycle;
 use crate::ledger::Ledger;
 use crate::metrics::Reloads;
+use crate::pool::SharedOverrides;
 use crate::relay::Workbench;
 use crate::route::Live;
 
@@ -49,4 +51,6 @@ pub struct State {
     pub reloads: Arc<Reloads>,
     /// Lines that the program's own log has lost.
     pub log_dropped: Arc<AtomicU64>,
+    /// What operators have said about backends.
+    pub overrides: SharedOverrides,
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Refusal};
 use super::guard::{Access, Guard};
 use super::query::Query;
-use super::{Process, State, api, explain, health, scrape};
+use super::{Process, State, api, explain, health, operate, scrape};
 use crate::metrics::Format;
 
 /// A request that is not answered by then is given up.
@@ -34,6 +34,13 @@ GET    /api/v1/pools                       pools and their backends
 GET    /api/v1/listeners                   listeners
 GET    /api/v1/connections?limit=&after=&listener=&pool=&backend=
 DELETE /api/v1/connections/{id}            resets one connection
+POST   /api/v1/pools/{pool}/backends/{backend}/drain?within=5m
+                                           no new sessions; those that live end spread over that time, or go on
+POST   /api/v1/pools/{pool}/backends/{backend}/enable
+                                           sessions again, also if the configuration disables it; goes back to its tier
+POST   /api/v1/pools/{pool}/backends/{backend}/weight?value=5
+DELETE /api/v1/pools/{pool}/backends/{backend}/override
+                                           forgets all of that
 GET    /api/v1/explain?listener=&client=IP:PORT&local=IP:PORT
                                            who a new session of this client would get, and why
 ";
@@ -72,6 +79,7 @@ enum Place<'a> {
     Listeners,
     Connections,
     Connection(&'a str),
+    Backend(operate::Named<'a>),
     Explain,
 }
 
@@ -111,7 +119,10 @@ fn locate(path: &str) -> Option<Place<'_>> {
         "/api/v1/listeners" => Place::Listeners,
         "/api/v1/connections" => Place::Connections,
         "/api/v1/explain" => Place::Explain,
-        other => Place::Connection(other.strip_prefix("/api/v1/connections/").filter(|id| !id.contains('/'))?),
+        other => match other.strip_prefix("/api/v1/connections/") {
+            Some(id) => Place::Connection(Some(id).filter(|id| !id.contains('/'))?),
+            None => Place::Backend(operate::locate(other.strip_prefix("/api/v1/pools/")?)?),
+        },
     };
     Some(place)
 }
@@ -126,6 +137,12 @@ impl Place<'_> {
         match (self, method) {
             (Self::Connection(_), &Method::DELETE) => Ok(Access::Write),
             (Self::Connection(_), _) => Err(Refusal::wrong_method("DELETE")),
+            (Self::Backend(named), method) => match (named.word, method) {
+                (operate::Word::Override, &Method::DELETE) => Ok(Access::Write),
+                (operate::Word::Override, _) => Err(Refusal::wrong_method("DELETE")),
+                (_, &Method::POST) => Ok(Access::Write),
+                _ => Err(Refusal::wrong_method("POST")),
+            },
             (Self::Healthz | Self::Readyz, &Method::GET | &Method::HEAD) => Ok(Access::Open),
             (_, &Method::GET | &Method::HEAD) => Ok(Access::Read),
             _ => Err(Refusal::wrong_method("GET, HEAD")),
@@ -137,6 +154,7 @@ impl Place<'_> {
             Self::Readyz => &["pool"],
             Self::Connections => api::CONNECTION_FILTERS,
             Self::Explain => explain::PARAMETERS,
+            Self::Backend(named) => named.word.parameters(),
             _ => &[],
         }
     }
@@ -168,6 +186,7 @@ async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts) -> 
         Place::Listeners => Ok(api::listeners(state)),
         Place::Connections => api::connections(state, &query),
         Place::Connection(id) => api::kill(state, id),
+        Place::Backend(named) => operate::say(state, named, &query).await,
         Place::Explain => explain::explain(state, &query),
     }
 }

@@ -11,7 +11,8 @@ use crate::discover::DiscoverError;
 use crate::listener::{Census, ListenerLive};
 use crate::metrics::families as f;
 use crate::metrics::{
-    AcceptError, BackendState, ConnectFailure, Direction, Engine, Format, Labels, Page, ReloadResult, Unavailable,
+    AcceptError, BackendState, ConnectFailure, Direction, Engine, Format, Labels, Page, ProbeResult, ReloadResult,
+    Unavailable,
 };
 use crate::pool::Pool;
 use crate::route::Live;
@@ -187,7 +188,6 @@ fn of_pools(page: &mut Page, pools: &[OfPool]) {
     pools.iter().for_each(|of| connect.histogram(&of.labels, &of.pool.cells.connect));
     let mut first_byte = page.family(f::POOL_FIRST_BYTE);
     pools.iter().for_each(|of| first_byte.histogram(&of.labels, &of.pool.cells.first_byte));
-    // Nothing fails open until pools can: it is 0, and says so.
     let mut queue = page.family(f::POOL_QUEUE_LENGTH);
     pools.iter().for_each(|of| queue.sample(&of.labels, &[], of.pool.queue_length()));
     let mut unavailable = page.family(f::POOL_UNAVAILABLE);
@@ -209,7 +209,7 @@ fn of_pools(page: &mut Page, pools: &[OfPool]) {
     let mut displaced = page.family(f::POOL_HASH_DISPLACED);
     pools.iter().for_each(|of| displaced.sample(&of.labels, &[], of.pool.cells.hash_displaced.get()));
     let mut fail_open = page.family(f::POOL_FAIL_OPEN);
-    pools.iter().for_each(|of| fail_open.sample(&of.labels, &[], 0));
+    pools.iter().for_each(|of| fail_open.sample(&of.labels, &[], u8::from(of.pool.fails_open())));
 }
 
 fn of_backends(page: &mut Page, pools: &[OfPool]) {
@@ -235,6 +235,7 @@ fn of_backends(page: &mut Page, pools: &[OfPool]) {
         }
     }
     states_of_backends(page, pools);
+    health_of_backends(page, pools);
 }
 
 fn states_of_backends(page: &mut Page, pools: &[OfPool]) {
@@ -249,6 +250,29 @@ fn states_of_backends(page: &mut Page, pools: &[OfPool]) {
     }
     let mut weight = page.family(f::BACKEND_WEIGHT);
     all().for_each(|of| weight.sample(&of.labels, &[], of.weight));
+}
+
+fn health_of_backends(page: &mut Page, pools: &[OfPool]) {
+    let all = || pools.iter().flat_map(|of| &of.backends);
+    let mut transitions = page.family(f::BACKEND_TRANSITIONS);
+    for of in all() {
+        for state in BackendState::ALL {
+            transitions.sample(&of.labels, &[state.as_str()], of.backend.cells.transitions[*state as usize].get());
+        }
+    }
+    let mut ejections = page.family(f::BACKEND_EJECTIONS);
+    all().for_each(|of| ejections.sample(&of.labels, &[], of.backend.cells.ejections.get()));
+    let mut probes = page.family(f::BACKEND_PROBES);
+    for of in all() {
+        for result in ProbeResult::ALL {
+            probes.sample(&of.labels, &[result.as_str()], of.backend.cells.probes[*result as usize].get());
+        }
+    }
+    let mut durations = page.family(f::BACKEND_PROBE_SECONDS);
+    for of in all() {
+        let nanos = of.backend.cells.probe_duration.load(Relaxed);
+        durations.sample(&of.labels, &[], nanos as f64 / 1e9);
+    }
 }
 
 fn histograms_of_backends(page: &mut Page, pools: &[OfPool]) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::config::plan::Plan;
 use crate::drain::Lifecycle;
 use crate::ledger::Ledger;
+use crate::pool::KeeperHandle;
 
 pub use limits::raise_descriptor_limit;
 pub use logging::Logging;
@@ -31,6 +32,8 @@ pub enum Ended {
 struct Running {
     life: Arc<Lifecycle>,
     ledger: Arc<Ledger>,
+    /// Held, since a keeper ends with its last handle.
+    _keepers: std::collections::BTreeMap<Arc<str>, KeeperHandle>,
     workers: Vec<worker::Handle>,
     acceptors: Acceptors,
     shutdown: crate::config::plan::Shutdown,

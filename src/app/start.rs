@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use super::{Acceptors, Logging, Running, limits, worker};
 use crate::admin::{self, Endpoint, EndpointError};
@@ -17,11 +18,11 @@ use crate::config::plan::{BindAddress, Plan};
 use crate::connect;
 use crate::discover::System;
 use crate::drain::Stage;
-use crate::ledger::{AccessLogs, Ledger, OpenError};
+use crate::ledger::{self, AccessLogs, Ledger, OpenError};
 use crate::listener::{Acceptor, ListenerLive};
 use crate::metrics::Reloads;
 use crate::net::{self, Bound};
-use crate::pool::{Keeper, Pool};
+use crate::pool::{Keeper, KeeperHandle, Overrides, Pool, Tools};
 use crate::relay::Workbench;
 use crate::route::{Listening, Live};
 use crate::session::Context;
@@ -35,6 +36,8 @@ pub enum StartError {
     Log(OpenError),
     /// The admin or metrics endpoint could not be had.
     Endpoint(EndpointError),
+    /// What operators have said before cannot be read.
+    State(String),
     /// Threads or signals are not to be had.
     Runtime(io::Error),
 }
@@ -54,6 +57,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot bind {place}: {error}{}", remedy(error))
             }
             Self::Endpoint(error) => error.fmt(f),
+            Self::State(error) => f.write_str(error),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -82,7 +86,19 @@ pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, Star
     let runtimes =
         (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
 
-    let pools = start_pools(&plan, workers).await;
+    let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let connector = connect::system(); // one for all: sessions and probes take turns at its source addresses
+    let tools = Tools {
+        registry: Arc::new(Registry::new(workers)),
+        resolver: Arc::new(System),
+        connector: connector.clone(),
+        places: Arc::default(),
+        overrides: Arc::new(overrides),
+        orders,
+        zone: plan.zone.clone(),
+    };
+    let (pools, keepers) = start_pools(&plan, &tools).await;
     let listeners = listening(&plan, &bound, &pools, workers);
     let budget = limits::budget(descriptors, limits::open_descriptors(), workers);
     let state = Arc::new(admin::State {
@@ -94,9 +110,10 @@ pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, Star
         runtimes: runtimes.iter().map(|runtime| runtime.handle().clone()).collect(),
         reloads: Arc::new(Reloads::new(SystemTime::now())),
         log_dropped: logging.dropped(),
+        overrides: tools.overrides,
     });
+    tokio::spawn(ledger::evict(state.ledger.clone(), ordered));
     let acceptors = Acceptors::default();
-    let connector = connect::system(); // one for all workers: they take turns at its source addresses
     let mut handles = Vec::with_capacity(workers);
     for (index, runtime) in runtimes.into_iter().enumerate() {
         let sockets = sockets_of(&mut bound, &state);
@@ -111,7 +128,15 @@ pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, Star
     }
     announce(&state, endpoints);
     let (life, ledger) = (state.life.clone(), state.ledger.clone());
-    Ok(Running { life, ledger, workers: handles, acceptors, shutdown: plan.shutdown, unix_paths: unix_paths(&plan) })
+    Ok(Running {
+        life,
+        ledger,
+        _keepers: keepers,
+        workers: handles,
+        acceptors,
+        shutdown: plan.shutdown,
+        unix_paths: unix_paths(&plan),
+    })
 }
 
 fn bind_endpoints(plan: &Plan) -> Result<Vec<Endpoint>, StartError> {
@@ -140,27 +165,35 @@ fn bind_all(plan: &Plan, workers: usize) -> Result<BTreeMap<Arc<str>, Vec<Bound>
     if failed.is_empty() { Ok(bound) } else { Err(StartError::Bind(failed)) }
 }
 
+type Pools = BTreeMap<Arc<str>, Arc<Pool>>;
+type Keepers = BTreeMap<Arc<str>, KeeperHandle>;
+
 /// Publishes every pool's first snapshot, all names resolved at once, and leaves the keepers running.
-async fn start_pools(plan: &Plan, workers: usize) -> BTreeMap<Arc<str>, Arc<Pool>> {
-    let registry = Registry::new(workers);
-    let mut pools = BTreeMap::new();
+async fn start_pools(plan: &Plan, tools: &Tools) -> (Pools, Keepers) {
+    let (mut pools, mut keepers) = (Pools::new(), Keepers::new());
     let mut starting = tokio::task::JoinSet::new();
     for settings in &plan.pools {
         let pool = Arc::new(Pool::new(settings.clone()));
         pools.insert(settings.name.clone(), pool.clone());
-        let mut keeper = Keeper::new(pool, &registry, Arc::new(System), plan.zone.clone());
+        let (name, mut keeper) = (settings.name.clone(), Keeper::new(pool, tools.clone()));
         starting.spawn(async move {
             keeper.start().await;
-            tokio::spawn(keeper.run());
+            (name, keeper.spawn())
         });
     }
     while let Some(started) = starting.join_next().await {
-        if let Err(error) = started {
+        match started {
+            Ok((name, keeper)) => drop(keepers.insert(name, keeper)),
             // A defect of ours: its pool has published nothing, and says "empty" to its sessions.
-            tracing::error!(%error, "a pool's keeper did not start");
+            Err(error) => tracing::error!(%error, "a pool's keeper did not start"),
         }
     }
-    pools
+    (pools, keepers)
+}
+
+fn state_file_error(plan: &Plan, error: &io::Error) -> StartError {
+    let path = plan.state_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    StartError::State(format!("state_file {path}: {error}"))
 }
 
 fn listening(

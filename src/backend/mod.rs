@@ -1,15 +1,19 @@
 //! A backend's live state, by identity: pool name and backend name.
 
+mod evidence;
 mod ewma;
 mod suspicion;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::metrics::{ConnectFailure, Counter, Histogram, LATENCY_BOUNDS, Lanes, Seconds};
+use arc_swap::ArcSwapOption;
 
+use crate::metrics::{BackendState, ConnectFailure, Counter, Histogram, LATENCY_BOUNDS, Lanes, ProbeResult, Seconds};
+
+pub use evidence::Evidence;
 use ewma::PeakEwma;
 pub use ewma::{Cost, TAU};
 use suspicion::Suspicion;
@@ -32,7 +36,10 @@ pub struct Backend {
     pub name: Arc<str>,
     /// What is counted about it.
     pub cells: BackendCells,
+    /// What sessions have shown of it.
+    pub evidence: Evidence,
     active: AtomicU32,
+    last_probe: ArcSwapOption<LastProbe>,
     latency: PeakEwma,
     suspicion: Suspicion,
     /// Where the clock of `latency` begins.
@@ -59,6 +66,16 @@ impl Backend {
         let one_more = |active| (active < max).then_some(active + 1);
         let taken = self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         taken.ok().map(|_| Claim(self.clone()))
+    }
+
+    /// How it was when it was last asked; `None` if it never was.
+    pub fn last_probe(&self) -> Option<Arc<LastProbe>> {
+        self.last_probe.load_full()
+    }
+
+    /// Takes in how it was when it was asked; `None` forgets it.
+    pub fn note_probe(&self, probe: Option<Arc<LastProbe>>) {
+        self.last_probe.store(probe);
     }
 
     /// Takes in how long it took to connect, or from the question to its first byte.
@@ -107,6 +124,19 @@ impl Backend {
     }
 }
 
+/// How the last probe of a backend went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastProbe {
+    /// As counted.
+    pub result: ProbeResult,
+    /// Why it was not good, in words.
+    pub error: Option<Arc<str>>,
+    /// How long it took.
+    pub took: Duration,
+    /// When it ended.
+    pub at: SystemTime,
+}
+
 /// One session's place at a backend.
 #[derive(Debug)]
 pub struct Claim(Arc<Backend>);
@@ -137,6 +167,14 @@ pub struct BackendCells {
     pub first_byte_seconds: Seconds,
     /// Failed attempts, by [`ConnectFailure`].
     pub failures: [Counter; ConnectFailure::ALL.len()],
+    /// Probes, by [`ProbeResult`].
+    pub probes: [Counter; ProbeResult::ALL.len()],
+    /// How long the last probe took, nanoseconds.
+    pub probe_duration: AtomicU64,
+    /// How often it became each [`BackendState`].
+    pub transitions: [Counter; BackendState::ALL.len()],
+    /// How often it was ejected.
+    pub ejections: Counter,
     /// Connect times; shown with `metrics.backend_histograms`.
     pub connect_histogram: Histogram,
 }
@@ -149,6 +187,10 @@ impl BackendCells {
             connect_seconds: Seconds::default(),
             first_byte_seconds: Seconds::default(),
             failures: Default::default(),
+            probes: Default::default(),
+            probe_duration: AtomicU64::new(0),
+            transitions: Default::default(),
+            ejections: Counter::default(),
             connect_histogram: Histogram::new(LATENCY_BOUNDS),
         }
     }
@@ -197,7 +239,9 @@ impl Registry {
             pool,
             name,
             cells: BackendCells::new(self.workers),
+            evidence: Evidence::default(),
             active: AtomicU32::new(0),
+            last_probe: ArcSwapOption::empty(),
             latency: PeakEwma::default(),
             suspicion: Suspicion::default(),
             epoch: Instant::now(),

@@ -6,6 +6,7 @@ mod connections;
 mod demo;
 mod explain;
 mod kill;
+mod operate;
 mod pools;
 mod run;
 mod schema;
@@ -57,6 +58,14 @@ enum Command {
     Kill(kill::KillArgs),
     /// Say which backend of the running process a client would get now, and why
     Explain(explain::ExplainArgs),
+    /// Give a backend of the running process no new sessions
+    Drain(operate::DrainArgs),
+    /// Let a backend have sessions again, also if the configuration disables it, and go back to its tier
+    Enable(operate::BackendArgs),
+    /// Give a backend another weight
+    Weight(operate::WeightArgs),
+    /// Forget what was said of a backend with drain, enable and weight
+    Release(operate::BackendArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the annotated reference configuration
@@ -73,6 +82,10 @@ pub fn main() -> ExitCode {
         Command::Connections(args) => asked(connections::connections(&args)),
         Command::Kill(args) => asked(kill::kill(&args)),
         Command::Explain(args) => asked(explain::explain(&args)),
+        Command::Drain(args) => asked(operate::drain(&args)),
+        Command::Enable(args) => asked(operate::enable(&args)),
+        Command::Weight(args) => asked(operate::weight(&args)),
+        Command::Release(args) => asked(operate::release(&args)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
     }

@@ -4,6 +4,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::client::{CliError, ClientArgs, print, print_json};
+use super::operate::Override;
 use super::table::{Align, Column, table};
 
 #[derive(Deserialize)]
@@ -28,9 +29,18 @@ struct Backend {
     connections_total: u64,
     since: String,
     reason: Option<String>,
+    last_probe: Option<Probe>,
+    #[serde(rename = "override")]
+    overridden: Option<Override>,
 }
 
-const COLUMNS: [Column; 10] = [
+#[derive(Deserialize)]
+struct Probe {
+    result: String,
+    duration_seconds: f64,
+}
+
+const COLUMNS: [Column; 11] = [
     ("POOL", Align::Left),
     ("POLICY", Align::Left),
     ("BACKEND", Align::Left),
@@ -39,6 +49,7 @@ const COLUMNS: [Column; 10] = [
     ("TOTAL", Align::Right),
     ("WEIGHT", Align::Right),
     ("ADDRESS", Align::Left),
+    ("PROBE", Align::Left),
     ("SINCE", Align::Left),
     ("REASON", Align::Left),
 ];
@@ -61,12 +72,12 @@ fn show(pools: &Pools) -> String {
 }
 
 /// A row a backend; the pool is named in its first, and a pool without backends has one too.
-fn rows(pool: &Pool) -> Vec<[String; 10]> {
+fn rows(pool: &Pool) -> Vec<[String; 11]> {
     let names = |first: bool| if first { [pool.name.clone(), pool.policy.clone()] } else { [" ".into(), " ".into()] };
     if pool.backends.is_empty() {
         let [name, policy] = names(true);
         let mut row = std::array::from_fn(|_| String::new());
-        (row[0], row[1], row[9]) = (name, policy, "no backends".into());
+        (row[0], row[1], row[10]) = (name, policy, "no backends".into());
         return vec![row];
     }
     let row = |(index, backend): (usize, &Backend)| {
@@ -80,11 +91,23 @@ fn rows(pool: &Pool) -> Vec<[String; 10]> {
             backend.connections_total.to_string(),
             backend.weight.to_string(),
             backend.address.clone(),
+            backend.last_probe.as_ref().map(show_probe).unwrap_or_default(),
             to_the_second(&backend.since),
-            backend.reason.clone().unwrap_or_default(),
+            why(backend),
         ]
     };
     pool.backends.iter().enumerate().map(row).collect()
+}
+
+/// `ok 1.2ms`: how the last probe went, and how long it took.
+fn show_probe(probe: &Probe) -> String {
+    format!("{} {:.1}ms", probe.result, probe.duration_seconds * 1000.0)
+}
+
+/// The reason of its state, and what was said by hand.
+fn why(backend: &Backend) -> String {
+    let said = backend.overridden.as_ref().map(|over| format!("by hand: {}", over.show()));
+    backend.reason.clone().into_iter().chain(said).collect::<Vec<_>>().join("; ")
 }
 
 /// `2026-01-31T23:59:59.000001Z` without its fraction.
@@ -107,6 +130,8 @@ mod tests {
             connections_total: 1234,
             since: "2026-01-31T23:59:59.000001Z".into(),
             reason: reason.map(Into::into),
+            last_probe: reason.map(|_| Probe { result: "timeout".into(), duration_seconds: 1.0 }),
+            overridden: None,
         };
         let pool = |name: &str, backends| Pool { name: name.into(), policy: "random".into(), backends };
         let pools =
@@ -114,10 +139,10 @@ mod tests {
         assert_eq!(
             show(&pools),
             "\
-POOL  POLICY  BACKEND  STATE  ACTIVE  TOTAL  WEIGHT  ADDRESS     SINCE                 REASON
-pg    random  a        up          2   1234       5  10.0.0.1:1  2026-01-31T23:59:59Z  -
-              b        up          2   1234       5  10.0.0.1:1  2026-01-31T23:59:59Z  x
-none  random  -        -           -      -       -  -           -                     no backends
+POOL  POLICY  BACKEND  STATE  ACTIVE  TOTAL  WEIGHT  ADDRESS     PROBE             SINCE                 REASON
+pg    random  a        up          2   1234       5  10.0.0.1:1  -                 2026-01-31T23:59:59Z  -
+              b        up          2   1234       5  10.0.0.1:1  timeout 1000.0ms  2026-01-31T23:59:59Z  x
+none  random  -        -           -      -       -  -           -                 -                     no backends
 "
         );
     }

@@ -83,6 +83,14 @@ pub fn parse(name: &str, text: &str, catalogue: &Catalogue, env: Env<'_>) -> Res
     resolve(documents, catalogue, report).map(|loaded| loaded.plan)
 }
 
+/// A duration as the configuration spells it: `250ms`, `1m30s`.
+///
+/// # Errors
+/// It is no such text, in words that say what to write.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    units::parse_duration(text)
+}
+
 /// The JSON Schema of a configuration file, draft 2020-12.
 pub fn schema(catalogue: &Catalogue) -> String {
     schema::render(catalogue)

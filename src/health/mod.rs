@@ -6,8 +6,12 @@
 //! A probe of one's own is one file here that implements [`Probe`], its keys in the table of keys, and one line in
 //! [`build`].
 
+mod ask;
 mod line;
+mod monitor;
+pub mod outlier;
 mod tcp;
+mod tracker;
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,7 +19,10 @@ use std::pin::Pin;
 use crate::config::plan;
 use crate::metrics::ProbeResult;
 
+pub use ask::{Places, was_held_up};
 pub use line::Line;
+pub use monitor::{Monitor, Report, Schedule};
+pub use tracker::{Standing, Tracker};
 
 /// A future that a probe returns; boxed, since which probe it is comes from the configuration.
 pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + 'a>>;

@@ -1,6 +1,7 @@
 //! The ledger: one record a session, from accept to its one end; the live listing; the access log.
 
 mod access;
+mod evict;
 mod line;
 mod outcome;
 mod record;
@@ -22,6 +23,7 @@ use crate::pool::Pool;
 use crate::upstream::Event;
 
 pub use access::{AccessLogs, Kind, OpenError, Sinks};
+pub use evict::evict;
 pub use outcome::{Failure, Outcome};
 pub use record::{Progress, Record, SessionId};
 pub use rounds::rounds;

@@ -30,8 +30,10 @@ pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
     let mut since_tidy = 0;
     loop {
         ticks.tick().await;
-        let now = clock.advance(Instant::now());
-        round(&ledger, bench.worker(), now).await;
+        let at = Instant::now();
+        let on_time = at.duration_since(clock.read_at) < LATEST;
+        let now = clock.advance(at);
+        round(&ledger, bench.worker(), now, on_time).await;
         since_tidy = (since_tidy + 1) % 4;
         if since_tidy == 0 {
             bench.tidy();
@@ -53,7 +55,7 @@ impl RoundsClock {
     }
 }
 
-async fn round(ledger: &Ledger, worker: usize, now: u64) {
+async fn round(ledger: &Ledger, worker: usize, now: u64, on_time: bool) {
     let mut after: Option<SessionId> = None;
     loop {
         let step = ledger.shards[worker].list(after, STEP, &mut |_| true);
@@ -61,6 +63,9 @@ async fn round(ledger: &Ledger, worker: usize, now: u64) {
         after = Some(last.id);
         for record in &step {
             look(ledger, record, now);
+            if on_time {
+                blame_silence(record);
+            }
         }
         yield_now().await;
     }
@@ -85,6 +90,21 @@ fn look(ledger: &Ledger, record: &Record, now: u64) {
                 ledger.access.write(Kind::Interval, record, None);
             }
         }
+    }
+}
+
+/// Holds it against a backend that it leaves a client without an answer for too long, while it does.
+fn blame_silence(record: &Record) {
+    let Some(silent) = record.tally.unanswered_for() else { return };
+    let (pool, backend) = {
+        let progress = record.progress();
+        (progress.pool.clone(), progress.backend.clone())
+    };
+    if let (Some(pool), Some(backend)) = (pool, backend)
+        && pool.first_byte_within().is_some_and(|within| silent > within)
+        && record.tally.witness()
+    {
+        pool.witness(&backend, false);
     }
 }
 

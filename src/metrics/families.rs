@@ -101,6 +101,11 @@ families! {
     BACKEND_WEIGHT "peerway_backend_weight" Gauge ["pool" "backend"] "The backend's share of new sessions relative to the others of its pool.";
     BACKEND_CONNECT "peerway_backend_connect_duration_seconds" Histogram ["pool" "backend"] "Time of each successful attempt to connect to the backend.";
 
+    BACKEND_TRANSITIONS "peerway_backend_transitions_total" Counter ["pool" "backend" "to"] "Changes of the backend's state, by the state it went to.";
+    BACKEND_EJECTIONS "peerway_backend_ejections_total" Counter ["pool" "backend"] "Times that the backend was ejected for what sessions showed.";
+    BACKEND_PROBES "peerway_backend_probes_total" Counter ["pool" "backend" "result"] "Probes of the backend, by result.";
+    BACKEND_PROBE_SECONDS "peerway_backend_probe_duration_seconds" Gauge ["pool" "backend"] "How long the last probe of the backend took.";
+
     DISCOVERY_SUCCESS "peerway_discovery_last_success_timestamp_seconds" Gauge ["pool"] "When a host name of the pool was last resolved, Unix time; 0 is never.";
     DISCOVERY_ERRORS "peerway_discovery_errors_total" Counter ["pool" "class"] "Attempts to resolve a host name of the pool that failed, by class.";
 

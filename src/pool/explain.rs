@@ -139,10 +139,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::backend::Registry;
     use crate::balance::CATALOGUE;
-    use crate::discover::System;
-    use crate::pool::{Keeper, Pool};
+    use crate::pool::{Keeper, Pool, Tools};
 
     /// A pool as `{ policy: …, backends: … }` says, in zone `here`.
     async fn pool(settings: &str) -> Arc<Pool> {
@@ -150,7 +148,7 @@ mod tests {
         let plan = crate::config::parse("test.yaml", &yaml, &CATALOGUE, &|_| None);
         let plan = plan.unwrap_or_else(|errors| panic!("{errors}"));
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
-        Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System), Some("here".into())).start().await;
+        Keeper::new(pool.clone(), Tools { zone: Some("here".into()), ..Tools::alone(1) }).start().await;
         pool
     }
 

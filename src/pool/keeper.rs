@@ -1,68 +1,142 @@
-//! The keeper: the one writer of a pool's snapshot. Runs on the control thread.
+//! The keeper: the one writer of a pool's snapshot, and the one judge of its backends. Runs on the control thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::orders::{Order, Orders};
+use super::overrides::{Forced, SharedOverrides};
+use super::recent::RecentQuantile;
+use super::seat::Seat;
+use super::tiers::Tiers;
 use super::{Pool, SeatFacts, ramp};
-use crate::backend::{Backend, Registry};
+use crate::backend::{Backend, LastProbe, Registry};
 use crate::balance::Member;
-use crate::config::plan::{self, BackendAddress};
+use crate::config::plan::{self, BackendAddress, Failback, OnChange, SendProxy};
+use crate::connect::{self, Caller, Connector, Dial};
 use crate::discover::{self, DiscoverError, Resolver};
-use crate::metrics::BackendState;
-use crate::net::Target;
+use crate::health::outlier::{Change, Reading, has_room};
+use crate::health::{self, Monitor, Places, Report, Schedule, Standing, Tracker};
+use crate::metrics::{BackendState, Cause, ProbeResult};
+use crate::net::Peer;
 
 /// How often host names are asked again. The system's resolver does not tell how long an answer
 /// is good for; half a minute is what most records of moving services allow.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// Between looks at what changes by itself: weights that rise, connect times.
+/// Between looks at what changes by itself: weights that rise, connect times, ejections that end.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Publishes a pool's snapshots: at start, whenever a host name's answer changes, and while a slow
-/// start goes on.
+/// Failures come in bursts; this many of them are looked at together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What keepers of all pools work with.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Where backends are known by identity.
+    pub registry: Arc<Registry>,
+    /// What host names are asked of.
+    pub resolver: Arc<dyn Resolver>,
+    /// What probes dial through.
+    pub connector: Connector,
+    /// The probes of the process.
+    pub places: Arc<Places>,
+    /// What operators have said.
+    pub overrides: SharedOverrides,
+    /// Where it goes what is to happen to sessions.
+    pub orders: Orders,
+    /// Where this instance is, if that is known.
+    pub zone: Option<Arc<str>>,
+}
+
+impl Tools {
+    /// Tools of pools that stand alone: nobody obeys their orders, and nothing is said by hand.
+    pub fn alone(workers: usize) -> Self {
+        Self {
+            registry: Arc::new(Registry::new(workers)),
+            resolver: Arc::new(discover::System),
+            connector: connect::system(),
+            places: Arc::default(),
+            overrides: Arc::default(),
+            orders: mpsc::unbounded_channel().0,
+            zone: None,
+        }
+    }
+}
+
+/// Publishes a pool's snapshots: whenever what is known of a backend changes.
 #[derive(Debug)]
 pub struct Keeper {
     pool: Arc<Pool>,
+    tools: Tools,
     seats: Vec<Seat>,
-    resolver: Arc<dyn Resolver>,
-    /// Where this instance is, if that is known.
-    zone: Option<Arc<str>>,
+    monitor: Monitor,
+    tiers: Tiers,
+    /// With `single_active`: who has the sessions, or is to have them.
+    active: Option<Arc<Backend>>,
+    /// Whether that more than one claims to be primary was said already.
+    rivals: bool,
+    /// By hand: the best usable tier is to serve.
+    go_back: bool,
     connect_times: RecentQuantile,
+    /// Where the clock of ejections begins.
+    epoch: Instant,
 }
 
-/// A configured backend and what is known of it.
+/// The way to a keeper that runs. When it is dropped the keeper ends.
+#[derive(Debug, Clone)]
+pub struct KeeperHandle(mpsc::UnboundedSender<Command>);
+
 #[derive(Debug)]
-struct Seat {
-    backend: Arc<Backend>,
-    spec: plan::Backend,
-    /// Of a host name: the addresses to dial, the one in use first.
-    resolved: Vec<SocketAddr>,
-    trouble: Option<DiscoverError>,
-    state: BackendState,
-    since: SystemTime,
-    /// When it came up, unless it was up from the start: what slow start counts from.
-    recovered: Option<Instant>,
+enum Command {
+    Follow(Box<plan::Pool>, Option<Arc<str>>, oneshot::Sender<Followed>),
+}
+
+/// What has become of backends with a new configuration.
+#[derive(Debug, Default)]
+pub struct Followed {
+    /// Those that are gone, or whose name stands for another address now: sessions they have go as `on_remove` says.
+    pub removed: Vec<Arc<Backend>>,
+}
+
+impl KeeperHandle {
+    /// Has the pool follow new settings, and publishes. `zone` is where this instance is.
+    ///
+    /// Backends are told apart by name: those that stay keep their history, and their health unless their address
+    /// is another one. Host names that are new are resolved before this returns.
+    pub async fn follow(&self, settings: plan::Pool, zone: Option<Arc<str>>) -> Followed {
+        let (told, followed) = oneshot::channel();
+        // A keeper ends only with its last handle, or with the process.
+        let _ = self.0.send(Command::Follow(Box::new(settings), zone, told));
+        followed.await.unwrap_or_default()
+    }
 }
 
 impl Keeper {
-    /// A keeper for `pool`; its backends come from `registry`. `zone` is where this instance is.
-    pub fn new(pool: Arc<Pool>, registry: &Registry, resolver: Arc<dyn Resolver>, zone: Option<Arc<str>>) -> Self {
-        let seat = |spec: &plan::Backend| Seat {
-            backend: registry.get(&pool.name, &spec.name),
-            spec: spec.clone(),
-            resolved: Vec::new(),
-            trouble: None,
-            state: BackendState::Unknown,
-            since: SystemTime::now(),
-            recovered: None,
+    /// A keeper for `pool`, of its settings.
+    pub fn new(pool: Arc<Pool>, tools: Tools) -> Self {
+        let settings = pool.settings();
+        let seat = |spec: &plan::Backend| {
+            Seat::new(tools.registry.get(&pool.name, &spec.name), spec.clone(), &settings.health)
         };
-        let seats = pool.settings().backends.iter().map(seat).collect();
-        Self { pool, seats, resolver, zone, connect_times: RecentQuantile::default() }
+        let seats = settings.backends.iter().map(seat).collect();
+        Self {
+            monitor: Monitor::new(tools.connector.clone(), tools.places.clone()),
+            pool,
+            tools,
+            seats,
+            tiers: Tiers::default(),
+            active: None,
+            rivals: false,
+            go_back: false,
+            connect_times: RecentQuantile::default(),
+            epoch: Instant::now(),
+        }
     }
 
     /// Asks for every host name once and publishes the first snapshot.
@@ -70,27 +144,134 @@ impl Keeper {
     /// A name that does not resolve leaves its backend down; it is asked again soon.
     pub async fn start(&mut self) {
         self.refresh().await;
+        self.read_overrides();
         self.publish();
+        self.watch();
     }
 
-    /// Keeps answers fresh, weights rising and connect times known for as long as the process lives.
-    pub async fn run(mut self) {
+    /// Runs the keeper for as long as there is a handle to it.
+    pub fn spawn(self) -> KeeperHandle {
+        let (handle, commands) = mpsc::unbounded_channel();
+        tokio::spawn(self.run(commands));
+        KeeperHandle(handle)
+    }
+
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut refreshes = interval(REFRESH);
         let mut looks = interval(LOOK);
         refreshes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refreshes.tick().await;
-        let named = self.seats.iter().any(|seat| matches!(seat.spec.address, BackendAddress::Host(..)));
+        let pool = self.pool.clone();
         loop {
             tokio::select! {
-                _ = refreshes.tick(), if named => {
+                command = commands.recv() => match command {
+                    Some(Command::Follow(settings, zone, told)) => {
+                        let followed = self.follow(*settings, zone).await;
+                        let _ = told.send(followed);
+                    }
+                    None => return,
+                },
+                report = self.monitor.next() => self.take_report(report),
+                () = pool.has_news() => {
+                    sleep(GATHER).await;
+                    self.take_news();
+                }
+                _ = refreshes.tick() => {
                     if self.refresh().await {
                         self.publish();
+                        self.watch();
                     }
                 }
                 _ = looks.tick() => self.look(),
             }
         }
+    }
+
+    async fn follow(&mut self, settings: plan::Pool, zone: Option<Arc<str>>) -> Followed {
+        self.tools.zone = zone;
+        let before = self.pool.settings();
+        self.pool.follow(settings);
+        let settings = self.pool.settings();
+        let mut followed = Followed::default();
+        let mut known: Vec<Option<Seat>> = std::mem::take(&mut self.seats).into_iter().map(Some).collect();
+        for spec in &settings.backends {
+            let same = |seat: &Option<Seat>| seat.as_ref().is_some_and(|seat| seat.spec.name == spec.name);
+            let seat = known.iter_mut().find(|seat| same(seat)).and_then(Option::take);
+            let seat = match seat {
+                Some(seat) => self.keep(seat, spec, &before.health, &settings.health, &mut followed),
+                None => Seat::new(self.tools.registry.get(&self.pool.name, &spec.name), spec.clone(), &settings.health),
+            };
+            self.seats.push(seat);
+        }
+        followed.removed.extend(known.into_iter().flatten().map(|seat| seat.backend));
+        self.refresh_new().await;
+        self.read_overrides();
+        self.publish();
+        self.watch();
+        followed
+    }
+
+    /// A backend that stays: with its history, unless what that is about has changed.
+    fn keep(
+        &self,
+        mut seat: Seat,
+        spec: &plan::Backend,
+        before: &plan::Health,
+        health: &plan::Health,
+        followed: &mut Followed,
+    ) -> Seat {
+        if seat.spec.address != spec.address {
+            seat.resolved.clear();
+            seat.trouble = None;
+            seat.moved(health);
+            followed.removed.push(seat.backend.clone());
+        } else if health.probe.is_none() {
+            seat.tracker = None;
+            seat.backend.note_probe(None);
+        } else if seat.tracker.is_none() {
+            // It serves already, and goes on until the new probe says otherwise.
+            seat.tracker = Some(Tracker::new(health.start_up || seat.state == BackendState::Up));
+        } else if before.probe != health.probe || before.at != health.at {
+            // Another question: what is known stands until it is answered.
+            seat.backend.note_probe(None);
+        }
+        if health.passive.is_none() {
+            seat.outlier.pardon();
+        }
+        seat.spec = spec.clone();
+        seat
+    }
+
+    /// What operators have said may have changed; what sessions show has.
+    fn take_news(&mut self) {
+        let said = self.read_overrides();
+        if self.judge_sessions() || said {
+            self.publish();
+            self.watch();
+        }
+    }
+
+    /// Takes over what operators say of the backends; says whether that changed.
+    fn read_overrides(&mut self) -> bool {
+        let mut changed = false;
+        for seat in &mut self.seats {
+            let over = self.tools.overrides.of(&self.pool.name, &seat.spec.name);
+            if over == seat.over {
+                continue;
+            }
+            changed = true;
+            let enables =
+                |over: &Option<super::Override>| over.as_ref().is_some_and(|over| over.forced == Some(Forced::Enable));
+            if enables(&over) {
+                // Enabling one is also how an operator goes back to its tier, and forgives what sessions have shown.
+                self.go_back = true;
+                seat.outlier.pardon();
+                seat.backend.evidence.forget();
+            }
+            seat.over = over;
+        }
+        changed
     }
 
     fn look(&mut self) {
@@ -99,25 +280,134 @@ impl Keeper {
         self.pool.connect_p95.store(p95.map_or(0, |span| span.as_nanos() as u64), Relaxed);
         // Suspicion ends by itself, and then there may be room.
         self.pool.serve_queue();
-        let settings = self.pool.settings();
-        let slow_start = match settings.policy.hash {
-            // Its weights do not rise, and its table is dear.
-            Some(_) => Duration::ZERO,
-            None => settings.slow_start,
-        };
-        // One more look than there is left to rise, so that the last step is to the whole.
-        let rising = |seat: &Seat| seat.recovered.is_some_and(|at| at.elapsed() < slow_start + 2 * LOOK);
-        if !slow_start.is_zero() && self.seats.iter().any(rising) {
+        let judged = self.judge_sessions();
+        // A trial lets in one more each time, so that one session that says nothing does not hold it up.
+        let on_trial = self.seats.iter().any(|seat| seat.outlier.is_on_trial());
+        if judged || on_trial || self.is_rising() {
             self.publish();
         }
     }
 
+    /// Whether a slow start goes on.
+    fn is_rising(&self) -> bool {
+        let settings = self.pool.settings();
+        // The weights of a table of keys do not rise, and it is dear.
+        let slow_start = if settings.policy.hash.is_some() { Duration::ZERO } else { settings.slow_start };
+        // One more look than there is left to rise, so that the last step is to the whole.
+        let rising = |seat: &Seat| seat.recovered.is_some_and(|at| at.elapsed() < slow_start + 2 * LOOK);
+        !slow_start.is_zero() && self.seats.iter().any(rising)
+    }
+
+    /// Judges backends by what sessions have shown of them; says whether a verdict has changed.
+    fn judge_sessions(&mut self) -> bool {
+        let settings = self.pool.settings();
+        let Some(passive) = &settings.health.passive else { return false };
+        let (now, all) = (self.epoch.elapsed(), self.seats.len());
+        let mut ejected = self.seats.iter().filter(|seat| seat.outlier.is_ejected()).count();
+        let mut up = self.seats.iter().filter(|seat| seat.state == BackendState::Up).count();
+        let mut changed = false;
+        for seat in &mut self.seats {
+            let (in_a_row, good, bad) = seat.backend.evidence.read();
+            let (was_up, was_out) = (seat.state == BackendState::Up, seat.outlier.is_ejected());
+            let last_one = up <= usize::from(was_up);
+            let may_eject = was_out || !last_one && has_room(ejected, all, passive.max_ejected);
+            let change = seat.outlier.look(Reading { in_a_row, good, bad }, passive, now, may_eject);
+            changed |= change.is_some();
+            match change {
+                Some(Change::Ejected { span, why }) => {
+                    ejected += usize::from(!was_out);
+                    up -= usize::from(was_up);
+                    seat.backend.cells.ejections.inc();
+                    seat.ejected_for = format!("{why}; ejected for {span:?}");
+                    if seat.state == BackendState::Ejected {
+                        tracing::warn!(pool = %self.pool.name, backend = %seat.spec.name, reason = seat.ejected_for, "backend ejected again");
+                    }
+                }
+                Some(Change::OnTrial) => {
+                    tracing::info!(pool = %self.pool.name, backend = %seat.spec.name, "ejected backend is on trial");
+                }
+                Some(Change::Returned) | None => {}
+            }
+        }
+        changed
+    }
+
+    /// Takes in how a probe went.
+    fn take_report(&mut self, report: Report) {
+        let settings = self.pool.settings();
+        let health = &settings.health;
+        let Some(seat) = self.seats.iter_mut().find(|seat| seat.backend.id == report.id) else { return };
+        let Some(tracker) = &mut seat.tracker else { return };
+        let last = Arc::new(last_probe(&report));
+        seat.backend.cells.probes[last.result as usize].inc();
+        seat.backend.cells.probe_duration.store(last.took.as_nanos() as u64, Relaxed);
+        // What this machine lacks shows nothing of the backend.
+        let changed = match last.result {
+            ProbeResult::Local => None,
+            result => tracker.observe(result == ProbeResult::Ok, health.rise, health.fall),
+        };
+        if changed == Some(Standing::Up) {
+            // What was held against a server that was down says nothing about one that is up.
+            seat.backend.observe_success();
+        }
+        let in_transition = tracker.in_transition();
+        let news = seat.backend.last_probe().is_none_or(|before| before.error != last.error);
+        seat.backend.note_probe(Some(last));
+        self.monitor.again(report.id, in_transition);
+        if changed.is_some() || news {
+            self.publish();
+        }
+    }
+
+    /// Tells the monitor who is to be asked, where and how.
+    fn watch(&mut self) {
+        let settings = self.pool.settings();
+        let health = &settings.health;
+        let schedule = health.probe.as_ref().map(|probe| Schedule {
+            interval: health.interval,
+            fast_interval: health.fast_interval,
+            jitter: health.jitter,
+            concurrency: health.concurrency,
+            probe: health::build(probe).into(),
+        });
+        let preamble = settings.connect.send_proxy.map(|send| {
+            let send = match send {
+                SendProxy::V1 => SendProxy::V1,
+                // No session asks, so there is none to name.
+                SendProxy::V2 { crc32c, .. } => SendProxy::V2 { unique_id: false, crc32c },
+            };
+            Caller { client: Peer::Unix, local: Peer::Unix, id: &"" }.preamble(send)
+        });
+        let subject = |seat: &Seat| {
+            let dial = Dial {
+                target: seat.probed_at(&health.at)?,
+                source: settings.connect.source.clone(),
+                preamble: preamble.clone(),
+                tcp: settings.tcp,
+                timeout: health.timeout,
+            };
+            let unknown = seat.tracker.as_ref().is_some_and(|tracker| tracker.standing() == Standing::Unknown);
+            // One that is drained by hand comes back some day, and is known then.
+            (seat.state != BackendState::Disabled).then_some((seat.backend.id, dial, unknown))
+        };
+        self.monitor.follow(schedule, self.seats.iter().filter_map(subject).collect());
+    }
+
     /// Asks for all host names at once; says whether anything changed.
     async fn refresh(&mut self) -> bool {
+        self.resolve(|_| true).await
+    }
+
+    /// Asks for the host names of backends that have no address yet.
+    async fn refresh_new(&mut self) -> bool {
+        self.resolve(|seat| seat.resolved.is_empty()).await
+    }
+
+    async fn resolve(&mut self, wanted: impl Fn(&Seat) -> bool) -> bool {
         let mut answers = JoinSet::new();
-        for (index, seat) in self.seats.iter().enumerate() {
+        for (index, seat) in self.seats.iter().enumerate().filter(|(_, seat)| wanted(seat)) {
             if let BackendAddress::Host(host, port) = &seat.spec.address {
-                let (resolver, host, port) = (self.resolver.clone(), host.clone(), *port);
+                let (resolver, host, port) = (self.tools.resolver.clone(), host.clone(), *port);
                 answers.spawn(async move { (index, discover::resolve(&*resolver, &host, port).await) });
             }
         }
@@ -160,94 +450,239 @@ impl Keeper {
         }
     }
 
-    /// Makes what is known what sessions choose from.
+    /// Makes what is known what sessions choose from, and says what has changed.
     fn publish(&mut self) {
         let settings = self.pool.settings();
-        let mut facts = Vec::with_capacity(self.seats.len());
-        let mut members = Vec::with_capacity(self.seats.len());
-        for seat in &mut self.seats {
-            let (state, reason) = seat.judge();
-            if state != seat.state {
-                let came_up = state == BackendState::Up && seat.state != BackendState::Unknown;
-                seat.recovered = came_up.then(Instant::now);
-                seat.since = SystemTime::now();
-                seat.state = state;
-            }
-            // A table of keys is made of configured weights alone, so that it moves only with them.
-            let up_for = seat.recovered.map_or(Duration::MAX, |at| at.elapsed());
-            let weight = match settings.policy.hash {
-                Some(_) => seat.spec.weight,
-                None => ramp::weight(seat.spec.weight, up_for, settings.slow_start),
-            };
-            members.push(Member {
-                backend: seat.backend.clone(),
-                weight,
-                usable: state == BackendState::Up,
-                max_connections: seat.spec.max_connections,
-            });
-            facts.push(SeatFacts {
-                address: seat.spec.address.to_string(),
-                // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
-                targets: seat.targets(),
-                state,
-                since: seat.since,
-                reason,
-                weight: seat.spec.weight,
-                tier: seat.spec.tier,
-                zone: seat.spec.zone.clone(),
-                local: self.zone.is_none() || seat.spec.zone == self.zone,
-            });
-        }
+        let went: Vec<Went> = self.seats.iter_mut().filter_map(|seat| settle(&self.pool.name, seat)).collect();
+        let fail_open = self.fails_open(&settings);
+        let usable: Vec<bool> = self.seats.iter().map(|seat| may_serve(seat, fail_open)).collect();
+        let usable = self.serve_one_tier(&settings, usable);
+        let usable = self.serve_one_backend(&settings, usable);
+        let (members, facts) =
+            self.seats.iter().zip(&usable).map(|(seat, usable)| self.seat(seat, *usable, &settings)).unzip();
         self.pool.publish(facts, members);
-    }
-}
-
-/// A quantile of what a histogram has counted lately: each look weighs a tenth less than the next.
-#[derive(Debug, Default)]
-struct RecentQuantile {
-    seen: Vec<u64>,
-    recent: Vec<f64>,
-}
-
-impl RecentQuantile {
-    /// With fewer recent counts than this a high quantile says nothing.
-    const LEAST: f64 = 20.0;
-    const KEPT: f64 = 0.9;
-
-    /// Takes in the histogram's cumulative counts, and gives the upper bound of the bucket that the
-    /// quantile lies in; `None` while too little is known, or beyond the last bound.
-    fn next(&mut self, bounds: &[f64], cumulative: &[u64], quantile: f64) -> Option<Duration> {
-        self.seen.resize(cumulative.len(), 0);
-        self.recent.resize(cumulative.len(), 0.0);
-        for ((recent, seen), now) in self.recent.iter_mut().zip(&mut self.seen).zip(cumulative) {
-            *recent = *recent * Self::KEPT + now.saturating_sub(*seen) as f64;
-            *seen = *now;
-        }
-        let total = self.recent.last().copied().filter(|total| *total >= Self::LEAST)?;
-        let place = self.recent.iter().position(|upto| *upto >= total * quantile)?;
-        bounds.get(place).map(|bound| Duration::from_secs_f64(*bound))
-    }
-}
-
-impl Seat {
-    fn targets(&self) -> Arc<[Target]> {
-        match &self.spec.address {
-            BackendAddress::Ip(address) => [Target::Ip(*address)].into(),
-            BackendAddress::Unix(path) => [Target::Unix(path.as_path().into())].into(),
-            BackendAddress::Host(..) => self.resolved.iter().map(|address| Target::Ip(*address)).collect(),
+        for went in went {
+            self.order(&settings, &went, fail_open);
         }
     }
 
-    fn judge(&self) -> (BackendState, String) {
-        let named = matches!(self.spec.address, BackendAddress::Host(..));
-        match self.trouble {
-            _ if self.spec.disabled => (BackendState::Disabled, "disabled in the configuration".into()),
-            Some(error) if self.resolved.is_empty() => (BackendState::Down, format!("host name: {}", error.explain())),
-            Some(error) => (BackendState::Up, format!("host name: {}; last good answer kept", error.explain())),
-            None if named && self.resolved.is_empty() => (BackendState::Down, "host name: not resolved yet".into()),
-            None => (BackendState::Up, String::new()),
+    /// Whether so few are up that all are used; says when that changes.
+    fn fails_open(&self, settings: &plan::Pool) -> bool {
+        let counted = self.seats.iter().filter(|seat| !seat.is_out_of_service());
+        let (all, up) =
+            counted.fold((0, 0), |(all, up), seat| (all + 1, up + usize::from(seat.state == BackendState::Up)));
+        let opens = (up as f64) < settings.health.fail_open_below * f64::from(all);
+        if self.pool.fail_open.swap(opens, Relaxed) != opens {
+            match opens {
+                true => tracing::warn!(pool = %self.pool.name, up, of = all, "too few backends are up: all are used"),
+                false => {
+                    tracing::info!(pool = %self.pool.name, up, of = all, "enough backends are up again: only those are used")
+                }
+            }
+        }
+        opens
+    }
+
+    /// Takes the use from tiers that are better than the one that serves: they stand by until failback.
+    fn serve_one_tier(&mut self, settings: &plan::Pool, mut usable: Vec<bool>) -> Vec<bool> {
+        let tier_of_usable =
+            self.seats.iter().zip(&usable).filter(|(_, usable)| **usable).map(|(seat, _)| seat.spec.tier);
+        let tiers: std::collections::BTreeSet<u8> = tier_of_usable.collect();
+        let best = tiers.first().copied();
+        let still = self.tiers.serving().is_some_and(|serving| tiers.contains(&serving));
+        let back = match std::mem::take(&mut self.go_back) {
+            true => self.tiers.go_back(best),
+            false => self.tiers.look(best, still, settings.failback),
+        };
+        if let Some(back) = back {
+            tracing::info!(pool = %self.pool.name, from = back.from, to = back.to, "a better tier serves again");
+            for seat in self.seats.iter().filter(|seat| seat.spec.tier > back.to) {
+                self.send(&seat.backend, settings.on_failback, Cause::Removed);
+            }
+        }
+        if let Some(serving) = self.tiers.serving() {
+            self.seats
+                .iter()
+                .zip(&mut usable)
+                .filter(|(seat, _)| seat.spec.tier < serving)
+                .for_each(|(_, usable)| *usable = false);
+        }
+        usable
+    }
+
+    /// With `single_active`: takes the use from all but one, which keeps it for as long as it can.
+    fn serve_one_backend(&mut self, settings: &plan::Pool, usable: Vec<bool>) -> Vec<bool> {
+        if !settings.single_active {
+            self.active = None;
+            return usable;
+        }
+        let serving = self.tiers.serving();
+        let fits = |seat: &Seat| Some(seat.spec.tier) == serving;
+        let candidates = || {
+            self.seats
+                .iter()
+                .zip(&usable)
+                .filter(|(seat, usable)| **usable && fits(seat))
+                .map(|(seat, _)| &seat.backend)
+        };
+        let stays = self.active.as_ref().filter(|active| candidates().any(|backend| backend.id == active.id));
+        let next = stays.or_else(|| candidates().next()).cloned();
+        if let (Some(before), Some(next)) = (&self.active, &next)
+            && before.id != next.id
+        {
+            tracing::warn!(pool = %self.pool.name, from = %before.name, to = %next.name, "another backend is to have the sessions");
+        }
+        self.tell_rivals(settings, next.as_deref());
+        // While nobody is usable the last one is remembered: its sessions may go on.
+        self.active = next.or(self.active.take());
+        let id = self.active.as_ref().map(|active| active.id);
+        self.seats.iter().zip(usable).map(|(seat, usable)| usable && Some(seat.backend.id) == id).collect()
+    }
+
+    /// Two that claim to be primary is an error of theirs; the one that has the sessions keeps them.
+    fn tell_rivals(&mut self, settings: &plan::Pool, active: Option<&Backend>) {
+        let primary = settings.health.probe.as_ref().and_then(plan::Probe::role) == Some(plan::Role::Primary);
+        let claims = |seat: &&Seat| primary && seat.state == BackendState::Up;
+        let names: Vec<&str> = self.seats.iter().filter(claims).map(|seat| &*seat.spec.name).collect();
+        let rivals = names.len() > 1;
+        if rivals && !self.rivals {
+            let uses = active.map_or("none", |active| &*active.name);
+            tracing::error!(pool = %self.pool.name, claim = names.join(" "), uses, "more than one backend claims to be the primary; only one is used");
+        } else if self.rivals && !rivals {
+            tracing::info!(pool = %self.pool.name, "no longer more than one backend claims to be the primary");
+        }
+        self.rivals = rivals;
+    }
+
+    /// A seat as sessions and operators see it.
+    fn seat(&self, seat: &Seat, usable: bool, settings: &plan::Pool) -> (Member, SeatFacts) {
+        let weight = match settings.policy.hash {
+            // A table of keys is made of configured weights alone, so that it moves only with them.
+            Some(_) => seat.weight(),
+            None => {
+                let up_for = seat.recovered.map_or(Duration::MAX, |at| at.elapsed());
+                ramp::weight(seat.weight(), up_for, settings.slow_start)
+            }
+        };
+        let trial = seat.outlier.is_on_trial().then(|| seat.backend.active() + 1);
+        let limits = seat.spec.max_connections.into_iter().chain(trial);
+        let member = Member { backend: seat.backend.clone(), weight, usable, max_connections: limits.min() };
+        let (_, reason) = seat.judge();
+        let facts = SeatFacts {
+            address: seat.spec.address.to_string(),
+            // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
+            targets: seat.targets(),
+            state: seat.state,
+            since: seat.since,
+            reason: self.standing_by(seat, usable, settings).unwrap_or(reason),
+            weight: seat.weight(),
+            tier: seat.spec.tier,
+            zone: seat.spec.zone.clone(),
+            local: self.tools.zone.is_none() || seat.spec.zone == self.tools.zone,
+            over: seat.over.clone(),
+        };
+        (member, facts)
+    }
+
+    /// Why one that is up gets no sessions all the same.
+    fn standing_by(&self, seat: &Seat, usable: bool, settings: &plan::Pool) -> Option<String> {
+        if usable || seat.state != BackendState::Up {
+            return None;
+        }
+        let waits = self.tiers.serving().is_some_and(|serving| seat.spec.tier < serving);
+        if waits && settings.failback == Failback::Manual {
+            return Some("standing by: `failback` is manual, so enable it to go back".into());
+        }
+        let active = self.active.as_ref().map_or("another one", |active| &*active.name);
+        Some(match self.rivals {
+            true => format!("claims to be the primary as well; {active} has the sessions"),
+            false => format!("standing by: {active} has the sessions"),
+        })
+    }
+
+    /// What happens to sessions of a backend that became something else.
+    fn order(&self, settings: &plan::Pool, went: &Went, fail_open: bool) {
+        let (how, cause) = match went.to {
+            // Who says that probes may be wrong must not believe them here.
+            BackendState::Down if fail_open => (OnChange::Keep, Cause::BackendDown),
+            BackendState::Down => (settings.health.on_down, Cause::BackendDown),
+            // It will not have sessions while another has some.
+            BackendState::Ejected if settings.single_active => (settings.health.on_down, Cause::BackendDown),
+            BackendState::Draining => (went.within.map_or(OnChange::Keep, OnChange::Drain), Cause::Killed),
+            BackendState::Disabled if settings.single_active => (settings.health.on_down, Cause::Removed),
+            _ => (OnChange::Keep, Cause::BackendDown),
+        };
+        self.send(&went.backend, how, cause);
+    }
+
+    fn send(&self, backend: &Arc<Backend>, how: OnChange, cause: Cause) {
+        // Nobody obeys any more when the process is ending.
+        let _ = self.tools.orders.send(Order { backend: backend.clone(), how, cause });
+    }
+}
+
+/// A backend that became something else.
+struct Went {
+    backend: Arc<Backend>,
+    to: BackendState,
+    /// Drained by hand: over which time its sessions end.
+    within: Option<Duration>,
+}
+
+/// Makes a backend what all that is known of it amounts to. Each change is one line and one count.
+fn settle(pool: &str, seat: &mut Seat) -> Option<Went> {
+    let (state, reason) = seat.judge();
+    let within = match seat.over.as_ref().and_then(|over| over.forced) {
+        Some(Forced::Drain { within_ms }) => within_ms.map(Duration::from_millis),
+        Some(Forced::Enable) | None => None,
+    };
+    let draining = within != seat.draining_within && state == BackendState::Draining;
+    seat.draining_within = within;
+    let went = Went { backend: seat.backend.clone(), to: state, within };
+    if state == seat.state {
+        return draining.then_some(went);
+    }
+    let (from, first) = (seat.state, !seat.settled);
+    let seconds = seat.changed.elapsed().as_secs_f64();
+    let came_up = state == BackendState::Up && !first;
+    seat.settled = true;
+    seat.recovered = came_up.then(Instant::now);
+    (seat.state, seat.since, seat.changed) = (state, SystemTime::now(), Instant::now());
+    if first && state == BackendState::Up {
+        return None;
+    }
+    seat.backend.cells.transitions[state as usize].inc();
+    let (backend, address) = (&*seat.spec.name, seat.spec.address.to_string());
+    let probe = seat.backend.last_probe();
+    let probe_seconds = probe.map(|probe| probe.took.as_secs_f64());
+    match state {
+        BackendState::Down | BackendState::Ejected => {
+            tracing::warn!(pool, backend, address, %from, to = %state, reason, probe_seconds, seconds_before = seconds, "backend changed");
+        }
+        _ => {
+            tracing::info!(pool, backend, address, %from, to = %state, reason, probe_seconds, seconds_before = seconds, "backend changed")
         }
     }
+    Some(went)
+}
+
+/// Whether sessions may go there, as far as it is about this one alone.
+fn may_serve(seat: &Seat, fail_open: bool) -> bool {
+    let dialable = !seat.targets().is_empty();
+    match seat.state {
+        BackendState::Up => dialable,
+        BackendState::Ejected => dialable && (seat.outlier.is_on_trial() || fail_open),
+        BackendState::Down | BackendState::Unknown => dialable && fail_open,
+        BackendState::Draining | BackendState::Disabled => false,
+    }
+}
+
+fn last_probe(report: &Report) -> LastProbe {
+    let (result, error) = match &report.result {
+        Ok(()) => (ProbeResult::Ok, None),
+        Err(error) => (error.result, Some(error.words.as_str().into())),
+    };
+    LastProbe { result, error, took: report.took, at: report.at }
 }
 
 #[cfg(test)]
@@ -289,7 +724,7 @@ mod tests {
             Ok(vec![address(9)]),
         ];
         let resolver = Arc::new(Scripted(Mutex::new(answers)));
-        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), resolver, None);
+        let mut keeper = Keeper::new(pool.clone(), Tools { resolver, ..Tools::alone(1) });
         let seen = |pool: &Pool| {
             let seat = &pool.snapshot().seats[0];
             (seat.state, seat.targets.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -298,7 +733,7 @@ mod tests {
         keeper.start().await;
         assert_eq!(seen(&pool), (BackendState::Down, vec![]));
         assert!(!pool.is_usable());
-        tokio::spawn(keeper.run());
+        let _running = keeper.spawn();
         let expected = [
             vec!["127.0.0.2:5432", "127.0.0.3:5432"],
             vec!["127.0.0.2:5432", "127.0.0.1:5432"], // still there, so still first
@@ -321,7 +756,8 @@ mod tests {
         let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
         let answers = vec![Err(io::Error::from(io::ErrorKind::TimedOut)), Ok(vec![address(2)])];
-        let mut keeper = Keeper::new(pool.clone(), &Registry::new(1), Arc::new(Scripted(Mutex::new(answers))), None);
+        let resolver = Arc::new(Scripted(Mutex::new(answers)));
+        let mut keeper = Keeper::new(pool.clone(), Tools { resolver, ..Tools::alone(1) });
         keeper.start().await;
         let snapshot = pool.snapshot();
         assert_eq!(snapshot.members.iter().filter(|member| member.usable).count(), 1);

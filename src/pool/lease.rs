@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::queue::QueueFull;
+use super::single::Hold;
 use super::{Choice, Pool, Snapshot};
 use crate::backend::{Backend, BackendId, Claim};
 use crate::balance::{Draw, Pick};
@@ -17,6 +18,8 @@ use crate::net::Target;
 pub struct Lease {
     /// Always there; taken by `drop`, so that the place is free before it is offered.
     claim: Option<Claim>,
+    /// With `single_active`: its part in the one backend's sessions; dropped with the claim.
+    hold: Option<Hold>,
     pool: Arc<Pool>,
     backend: Arc<Backend>,
     /// Where it can be dialled, best first; never empty.
@@ -32,7 +35,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        drop(self.claim.take());
+        drop((self.claim.take(), self.hold.take()));
         self.pool.serve_queue();
     }
 }
@@ -116,13 +119,18 @@ impl Pool {
         if member.backend.is_suspect(draw.now) && self.settings.load().queue.is_some() && choice.has_sound(draw) {
             return None;
         }
+        let hold = match self.settings.load().single_active {
+            // Another backend has sessions left: to this one that is as if it were full.
+            true => Some(self.single.join(member.backend.id)?),
+            false => None,
+        };
         let Some(claim) = member.backend.try_claim(member.max_connections) else { return Some(None) };
         if pick.displaced {
             self.cells.hash_displaced.inc();
         }
         member.backend.try_suspect(draw.now);
         let targets = snapshot.seats[choice.seats[seat]].targets.clone();
-        Some(Some(Lease { claim: Some(claim), pool: self.clone(), backend: member.backend.clone(), targets }))
+        Some(Some(Lease { claim: Some(claim), hold, pool: self.clone(), backend: member.backend.clone(), targets }))
     }
 }
 
@@ -218,6 +226,7 @@ mod tests {
             tier: 0,
             zone: None,
             local: true,
+            over: None,
         };
         pool.publish((0..size).map(facts).collect(), (0..size).map(member).collect());
         pool

@@ -5,15 +5,24 @@ mod explain;
 mod groups;
 mod keeper;
 mod lease;
+mod orders;
+mod overrides;
 mod queue;
 mod ramp;
+mod recent;
+mod seat;
+mod single;
+mod tiers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use crate::backend::Backend;
 use crate::balance::{self, Member, Policy};
 use crate::config::plan::{self, Hedge};
 use crate::discover::DiscoverError;
@@ -25,8 +34,11 @@ use groups::Placed;
 use queue::Queue;
 
 pub use explain::{Prospect, Standing};
-pub use keeper::Keeper;
+pub use keeper::{Followed, Keeper, KeeperHandle, Tools};
 pub use lease::{Lease, NoLease, QueueError};
+pub use orders::{Order, Orders};
+pub use overrides::{Forced, Override, Overrides, Say, SharedOverrides};
+use single::Single;
 
 /// A pool as sessions use it.
 #[derive(Debug)]
@@ -44,6 +56,16 @@ pub struct Pool {
     /// Sessions that wait for a backend below its limit, with their keys.
     queue: Queue<u64, Lease>,
     budget: Budget,
+    /// With `single_active`: who has the sessions.
+    single: Single,
+    /// Whether so few backends are up that all are used. The keeper writes it.
+    fail_open: AtomicBool,
+    /// `health.passive.first_byte_within`, nanoseconds; 0 is no limit.
+    first_byte_within: AtomicU64,
+    /// Wakes the keeper: sessions have failed, or an operator has spoken.
+    news: Notify,
+    /// Wakes those who wait for a new snapshot.
+    published: Notify,
     /// The 95th percentile of recent connect times, nanoseconds; 0 is unknown. The keeper writes it.
     connect_p95: AtomicU64,
     /// Where the budget's clock begins.
@@ -56,19 +78,80 @@ const INHERIT: u64 = u64::MAX;
 impl Pool {
     /// A pool that has published nothing yet; its [`Keeper`] does.
     pub fn new(settings: plan::Pool) -> Self {
-        let idle = settings.idle.map_or(INHERIT, |idle| idle.map_or(0, |span| span.as_millis() as u64));
-        Self {
+        let pool = Self {
             name: settings.name.clone(),
             cells: PoolCells::default(),
-            settings: ArcSwap::from_pointee(settings),
-            idle: AtomicU64::new(idle),
+            settings: ArcSwap::from_pointee(settings.clone()),
+            idle: AtomicU64::new(INHERIT),
             cursor: Arc::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             queue: Queue::default(),
             budget: Budget::default(),
+            single: Single::default(),
+            fail_open: AtomicBool::new(false),
+            first_byte_within: AtomicU64::new(0),
+            news: Notify::new(),
+            published: Notify::new(),
             connect_p95: AtomicU64::new(0),
             began: Instant::now(),
+        };
+        pool.follow(settings);
+        pool
+    }
+
+    /// Takes over new settings; sessions that live follow them. Backends follow by the pool's keeper.
+    fn follow(&self, settings: plan::Pool) {
+        let idle = settings.idle.map_or(INHERIT, |idle| idle.map_or(0, |span| span.as_millis() as u64));
+        let within = settings.health.passive.and_then(|passive| passive.first_byte_within);
+        self.idle.store(idle, Relaxed);
+        self.first_byte_within.store(within.map_or(0, |span| span.as_nanos() as u64), Relaxed);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Whether so few backends are up that all are used.
+    pub fn fails_open(&self) -> bool {
+        self.fail_open.load(Relaxed)
+    }
+
+    /// How long a backend may take for its first byte before that is a failure.
+    pub fn first_byte_within(&self) -> Option<Duration> {
+        let nanos = self.first_byte_within.load(Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Takes in that a backend has served a session, or failed one. At most once a session.
+    pub fn witness(&self, backend: &Backend, good: bool) {
+        if good {
+            return backend.evidence.good();
         }
+        backend.evidence.bad();
+        self.news.notify_one();
+    }
+
+    /// Has the keeper take over what an operator has said about `backend`, and waits until sessions heed it; not for
+    /// longer than a second.
+    pub async fn heed(&self, backend: &str, over: Option<&Override>) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.news.notify_one();
+        let heeded = async {
+            loop {
+                let published = self.published.notified();
+                let snapshot = self.snapshot.load();
+                let seats = snapshot.members.iter().zip(&snapshot.seats);
+                let mut of_it = seats.filter(|(member, _)| *member.backend.name == *backend);
+                if of_it.all(|(_, seat)| seat.over.as_ref() == over) {
+                    return;
+                }
+                drop(snapshot);
+                published.await;
+            }
+        };
+        let _ = timeout(PATIENCE, heeded).await;
+    }
+
+    /// Waits until something was witnessed or said.
+    async fn has_news(&self) {
+        self.news.notified().await;
     }
 
     /// Bounds on dialling, as configured now.
@@ -137,13 +220,18 @@ impl Pool {
         let settings = self.settings.load();
         let placed: Vec<Placed> = seats.iter().zip(&members).map(|(seat, member)| seat.placed(member)).collect();
         let zoned = settings.policy.hash.is_none();
+        let before = self.snapshot.load();
         let choice = |group: groups::Group| {
             let members: Box<[Member]> = group.members.iter().map(|index| members[*index].clone()).collect();
-            let policy = balance::build(&settings.policy, &members, &self.cursor);
+            // A table is dear, and most changes are not about what it is made of.
+            let policy = before.policy_of(&settings.policy, &members);
+            let policy = policy.unwrap_or_else(|| balance::build(&settings.policy, &members, &self.cursor).into());
             Choice { members, seats: group.members.into(), policy, first: group.first }
         };
         let choices = groups::groups(&placed, settings.tier_spill_below, zoned).into_iter().map(choice).collect();
-        self.snapshot.store(Arc::new(Snapshot { members: members.into(), seats: seats.into(), choices }));
+        let made_of = Some(settings.policy.clone());
+        self.snapshot.store(Arc::new(Snapshot { members: members.into(), seats: seats.into(), choices, made_of }));
+        self.published.notify_waiters();
         self.serve_queue();
     }
 }
@@ -156,12 +244,24 @@ pub struct Snapshot {
     /// What no policy needs to know of them, in the same order.
     pub seats: Box<[SeatFacts]>,
     choices: Box<[Choice]>,
+    /// What the policies were built of.
+    made_of: Option<plan::PolicySpec>,
 }
 
 impl Snapshot {
     /// The policy of the group that is asked first, for those who explain it.
     pub fn policy(&self) -> Option<&dyn Policy> {
         self.choices.first().map(|choice| &*choice.policy)
+    }
+
+    /// The policy of a group of the same members with the same weights, if there is one.
+    fn policy_of(&self, spec: &plan::PolicySpec, members: &[Member]) -> Option<Arc<dyn Policy>> {
+        let same = |a: &Member, b: &Member| a.backend.id == b.backend.id && a.weight == b.weight;
+        let fits = |choice: &&Choice| {
+            choice.members.len() == members.len() && choice.members.iter().zip(members).all(|(a, b)| same(a, b))
+        };
+        let choices = self.choices.iter().filter(|_| self.made_of.as_ref() == Some(spec));
+        choices.into_iter().find(fits).map(|choice| choice.policy.clone())
     }
 }
 
@@ -171,7 +271,7 @@ struct Choice {
     members: Box<[Member]>,
     /// Where each stands in the snapshot.
     seats: Box<[usize]>,
-    policy: Box<dyn Policy>,
+    policy: Arc<dyn Policy>,
     /// See [`groups::Group::first`].
     first: f64,
 }
@@ -189,7 +289,7 @@ pub struct SeatFacts {
     pub since: SystemTime,
     /// Why it is that, in words; empty when there is nothing to say.
     pub reason: String,
-    /// As configured; [`Member::weight`] is the effective weight, which rises during a slow start.
+    /// As configured or as said by hand; [`Member::weight`] is the effective weight, which rises during a slow start.
     pub weight: u32,
     /// Lower tiers are used first.
     pub tier: u8,
@@ -197,6 +297,8 @@ pub struct SeatFacts {
     pub zone: Option<Arc<str>>,
     /// Whether that is where this instance is; true when this instance's zone is not known.
     pub local: bool,
+    /// What was said about it by hand.
+    pub over: Option<Override>,
 }
 
 impl SeatFacts {

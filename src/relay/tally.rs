@@ -1,13 +1,13 @@
 //! Counting what moves, as it moves.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
-use crate::metrics::{Direction, Engine, Lane, Phase};
+use crate::metrics::{Direction, Engine, Lane, Phase, Side};
 use crate::pool::Pool;
 
-use super::Workbench;
+use super::{End, Fault, Workbench};
 
 /// What one session has moved. Written by its task, read by anyone at any time.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Tally {
     connected: AtomicU64,
     /// One bit a direction that has passed on its end of stream.
     finished: AtomicU8,
+    /// Whether its backend was judged by it already.
+    witnessed: AtomicBool,
 }
 
 impl Tally {
@@ -31,6 +33,7 @@ impl Tally {
             first: Default::default(),
             connected: AtomicU64::new(0),
             finished: AtomicU8::new(0),
+            witnessed: AtomicBool::new(false),
         }
     }
 
@@ -82,6 +85,39 @@ impl Tally {
         let down = self.first_byte(Direction::Down)?;
         let asked = self.first_byte(Direction::Up).filter(|up| *up <= down).or_else(|| self.connected())?;
         Some(down.saturating_sub(asked))
+    }
+
+    /// How long the backend has left the client's bytes without an answer; `None` if it has answered, or was not asked.
+    pub fn unanswered_for(&self) -> Option<Duration> {
+        let asked = self.first_byte(Direction::Up).filter(|_| self.bytes(Direction::Down) == 0)?;
+        Some(self.started.elapsed().saturating_sub(asked))
+    }
+
+    /// Whether the session is yet to judge its backend; true once.
+    pub fn witness(&self) -> bool {
+        !self.witnessed.swap(true, Relaxed)
+    }
+
+    /// What the end of a session without an answer says of its backend: true is good, `None` is nothing.
+    ///
+    /// A backend that resets or closes before its first byte has failed a client that asked it something, and one that
+    /// does so right after it was connected has failed any client. A client that leaves shows nothing, unless it said
+    /// something and the backend took it: not every protocol answers.
+    pub fn verdict(&self, end: &End) -> Option<bool> {
+        /// A server that refuses service does so at once; one that closes later may have waited for the client long enough.
+        const AT_ONCE: Duration = Duration::from_secs(1);
+        if self.bytes(Direction::Down) > 0 {
+            return None;
+        }
+        let asked = self.bytes(Direction::Up) > 0;
+        match end {
+            End::Finished { first: Side::Backend } | End::Failed(Fault { side: Side::Backend, .. }) => {
+                let connected = self.connected().map(|at| self.started.elapsed().saturating_sub(at));
+                (asked || connected.is_some_and(|span| span < AT_ONCE)).then_some(false)
+            }
+            End::Finished { .. } => asked.then_some(true),
+            End::Failed(_) => None,
+        }
     }
 
     pub(super) fn finished(&self, direction: Direction) {
@@ -137,6 +173,17 @@ impl Meter<'_> {
             self.pool.cells.first_byte.observe(took);
             self.backend.cells.first_byte_seconds.add(took);
             self.backend.observe(took, Instant::now());
+            if self.tally.witness() {
+                let late = self.pool.first_byte_within().is_some_and(|within| took > within);
+                self.pool.witness(self.backend, !late);
+            }
+        }
+    }
+
+    /// Judges the backend by how the session ended, unless it was judged already.
+    pub fn ended(&self, end: &End) {
+        if let Some(good) = self.tally.verdict(end).filter(|_| self.tally.witness()) {
+            self.pool.witness(self.backend, good);
         }
     }
 }
@@ -159,6 +206,29 @@ mod tests {
         assert_eq!(tally(10, 90, 70).backend_first_byte(), Some(Duration::from_nanos(60)), "the server spoke first");
         assert_eq!(tally(10, 0, 70).backend_first_byte(), Some(Duration::from_nanos(60)));
         assert_eq!(tally(10, 30, 0).backend_first_byte(), None);
+    }
+
+    #[test]
+    fn only_backends_that_fail_a_client_are_blamed() {
+        let (backend, client) = (Side::Backend, Side::Client);
+        let failed = |side| End::Failed(Fault { side, errno: 104 });
+        let asked = |up: u64, down: u64| {
+            let tally = tally(1, up, down);
+            tally.bytes[0].store(up, Relaxed);
+            tally.bytes[1].store(down, Relaxed);
+            tally
+        };
+        for end in [failed(backend), End::Finished { first: backend }] {
+            assert_eq!(asked(5, 0).verdict(&end), Some(false));
+            assert_eq!(asked(0, 0).verdict(&end), Some(false), "right after connect");
+            assert_eq!(asked(5, 9).verdict(&end), None, "it had answered");
+            let mut idle = asked(0, 0);
+            idle.started -= Duration::from_secs(60);
+            assert_eq!(idle.verdict(&end), None, "nobody had asked, for a minute");
+        }
+        assert_eq!(asked(5, 0).verdict(&failed(client)), None);
+        assert_eq!(asked(0, 0).verdict(&End::Finished { first: client }), None);
+        assert_eq!(asked(5, 0).verdict(&End::Finished { first: client }), Some(true), "not every protocol answers");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use super::{Dialed, Event};
 use crate::backend::Backend;
 use crate::connect::{ConnectError, Connector, Dial};
+use crate::health::was_held_up;
 use crate::metrics::ConnectFailure;
 use crate::pool::{Lease, Pool};
 
@@ -54,7 +55,7 @@ pub(super) async fn attempt(
     heard: &impl Fn(Event),
 ) -> Result<Dialed, ConnectError> {
     let target = dial.target.clone();
-    let mut watch = Watch::new(pool, &lease, heard);
+    let mut watch = Watch::new(pool, &lease, dial.timeout, heard);
     let result = connector.clone().oneshot(dial).await;
     match &result {
         Ok(_) => watch.connected(),
@@ -69,14 +70,16 @@ struct Watch<'a, H: Fn(Event)> {
     pool: &'a Pool,
     backend: Arc<Backend>,
     started: Instant,
+    /// How long it may take.
+    limit: Duration,
     heard: &'a H,
     result: AttemptResult,
 }
 
 impl<'a, H: Fn(Event)> Watch<'a, H> {
-    fn new(pool: &'a Pool, lease: &Lease, heard: &'a H) -> Self {
+    fn new(pool: &'a Pool, lease: &Lease, limit: Duration, heard: &'a H) -> Self {
         let (backend, started) = (lease.backend().clone(), Instant::now());
-        Self { pool, backend, started, heard, result: AttemptResult::Abandoned }
+        Self { pool, backend, started, limit, heard, result: AttemptResult::Abandoned }
     }
 
     fn connected(&mut self) {
@@ -93,9 +96,12 @@ impl<'a, H: Fn(Event)> Watch<'a, H> {
 
     fn failed(&mut self, reason: ConnectFailure) {
         self.backend.cells.failures[reason as usize].inc();
-        // What this machine lacks is not the backend's fault.
-        if reason != ConnectFailure::Local {
+        // What this machine lacks is not the backend's fault, nor is time in which it was stopped.
+        let ours = reason == ConnectFailure::Local
+            || reason == ConnectFailure::Timeout && was_held_up(self.started.elapsed(), self.limit);
+        if !ours {
             self.backend.observe_failure(Instant::now().into_std());
+            self.pool.witness(&self.backend, false);
         }
         self.result = AttemptResult::Failed(reason);
     }

@@ -6,12 +6,10 @@ use std::sync::Mutex;
 use tower::util::BoxCloneSyncService;
 
 use super::*;
-use crate::backend::Registry;
 use crate::balance::CATALOGUE;
-use crate::discover::System;
 use crate::metrics::ConnectFailure;
 use crate::net::Peer;
-use crate::pool::Keeper;
+use crate::pool::{Keeper, Tools};
 
 const NOBODY: Caller<'_> = Caller { client: Peer::Unix, local: Peer::Unix, id: &"" };
 
@@ -22,7 +20,7 @@ async fn pool(backends: &str, connect: &str) -> Arc<Pool> {
     );
     let plan = crate::config::parse("test.yaml", &yaml, &CATALOGUE, &|_| None).expect("valid");
     let pool = Arc::new(Pool::new(plan.pools[0].clone()));
-    Keeper::new(pool.clone(), &Registry::new(1), Arc::new(System), None).start().await;
+    Keeper::new(pool.clone(), Tools::alone(1)).start().await;
     pool
 }
 

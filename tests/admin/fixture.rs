@@ -8,16 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use peerway::admin::{Endpoint, State};
 use peerway::admission::Gate;
-use peerway::backend::Registry;
 use peerway::balance::CATALOGUE;
 use peerway::config::{self, plan::Plan};
-use peerway::discover::System;
 use peerway::drain::{Lifecycle, Stage};
 use peerway::ledger::{AccessLogs, Entry, Ledger};
 use peerway::listener::{Accepted, ListenerLive};
 use peerway::metrics::Reloads;
 use peerway::net::{Peer, Stream};
-use peerway::pool::{Keeper, Pool};
+use peerway::pool::{Keeper, Pool, Tools};
 use peerway::relay::Workbench;
 use peerway::route::{Listening, Live};
 
@@ -106,11 +104,11 @@ impl Fixture {
 }
 
 async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
-    let registry = Registry::new(1);
+    let tools = Tools::alone(1);
     let mut pools = std::collections::BTreeMap::new();
     for settings in &plan.pools {
         let pool = Arc::new(Pool::new(settings.clone()));
-        Keeper::new(pool.clone(), &registry, Arc::new(System), None).start().await;
+        Keeper::new(pool.clone(), tools.clone()).start().await;
         pools.insert(settings.name.clone(), pool);
     }
     let listening = |settings: &config::plan::Listener| Listening {
@@ -128,6 +126,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         benches: vec![Arc::new(Workbench::new(0, 4))],
         runtimes: vec![runtime],
         reloads: Arc::new(Reloads::new(SystemTime::now())),
+        overrides: tools.overrides.clone(),
         log_dropped: Arc::default(),
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         max_connections: decoder.max_connections(),
         overflow: decoder.overflow(),
         shutdown: decoder.shutdown(),
+        state_file: decoder.state_file(),
         zone,
         admin,
         metrics,

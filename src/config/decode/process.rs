@@ -169,6 +169,12 @@ impl<'a> Decoder<'a, '_> {
         Some(AccessSink::File(self.report.resolve(found.node.at, text)))
     }
 
+    /// Where overrides are kept. Only its folder must be there: the file comes with the first override.
+    pub(super) fn state_file(&mut self) -> Option<std::path::PathBuf> {
+        let found = self.root.find("state_file").filter(|_| !self.root.is_off("state_file"))?;
+        Some(self.report.resolve(found.node.at, found.node.text()?))
+    }
+
     /// A unix socket's path, resolved and short enough for the kernel.
     pub(super) fn unix_path(&mut self, at: Place, path: &str, socket: &str) -> std::path::PathBuf {
         const LONGEST: usize = super::super::address::LONGEST_UNIX_PATH;

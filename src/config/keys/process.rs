@@ -56,10 +56,11 @@ pub(in super::super) const ROOT: &[Key] = &[
     Key::new(
         "state_file",
         PATH,
-        "Where weights and drains set by an operator are kept, so that they survive a restart.",
+        "Where weights and drains set by an operator are kept, so that they survive a restart. The process writes it anew \
+         with each of them; its folder must be there and writable.",
     )
     .example("/var/lib/peerway/state.json")
-    .later(),
+    .dormant(),
     Key::new(
         "zone",
         ZONE_NAME,

@@ -9,7 +9,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "max_rate",
     "upgrade",
     "reload",
-    "state_file",
     "sandbox",
     "workers.busy_poll",
     "admin.tls",

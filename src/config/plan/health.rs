@@ -83,6 +83,16 @@ pub enum Probe {
     Redis(Arc<Login>),
 }
 
+impl Probe {
+    /// The role a backend must have to be up.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Postgres(login) | Self::Mysql(login) | Self::Redis(login) => login.role,
+            Self::Tcp | Self::Tls | Self::Script(_) | Self::Http(_) | Self::Grpc(_) => None,
+        }
+    }
+}
+
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {

@@ -25,6 +25,8 @@ pub struct Plan {
     pub overflow: Overflow,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// Where what operators say of backends outlives the process; `None` is nowhere.
+    pub state_file: Option<PathBuf>,
     /// Where this instance runs: backends of the same zone come first. `None` is nowhere in particular.
     pub zone: Option<Arc<str>>,
     /// The admin endpoint, if there is one.

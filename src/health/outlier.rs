@@ -1,0 +1,316 @@
+//! The verdict of real sessions: ejection of backends that fail them, and the way back. Pure.
+//!
+//! After Envoy's outlier detection (consecutive failures, success rate, growing ejection times, a cap on how many are
+//! out) with the half-open trial of a circuit breaker (Nygard, "Release It!") before the full return.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::config::plan::Passive;
+
+/// What sessions have shown of a backend, counted since it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Failures since the last success.
+    pub in_a_row: u32,
+    /// Sessions that it served.
+    pub good: u64,
+    /// Sessions that it failed.
+    pub bad: u64,
+}
+
+/// One backend's way out and back. Times are of one clock that never goes back.
+#[derive(Debug, Clone, Default)]
+pub struct Outlier {
+    state: State,
+    /// Ejections that weigh on the length of the next.
+    times: u32,
+    /// When `times` last changed.
+    changed_at: Duration,
+    window: Window,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum State {
+    #[default]
+    In,
+    Out {
+        until: Duration,
+    },
+    /// Some sessions are let in; judged by what comes after this reading.
+    Trial(Reading),
+}
+
+/// What a look has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It gets no sessions for so long.
+    Ejected {
+        /// How long.
+        span: Duration,
+        /// Why, in words.
+        why: String,
+    },
+    /// A few sessions may try it.
+    OnTrial,
+    /// It is a backend like any other again.
+    Returned,
+}
+
+impl Outlier {
+    /// Whether it is out, or let in on trial only.
+    pub fn is_ejected(&self) -> bool {
+        self.state != State::In
+    }
+
+    /// Whether a few sessions may try it.
+    pub fn is_on_trial(&self) -> bool {
+        matches!(self.state, State::Trial(_))
+    }
+
+    /// When it may be tried again.
+    pub fn until(&self) -> Option<Duration> {
+        match self.state {
+            State::Out { until } => Some(until),
+            State::In | State::Trial(_) => None,
+        }
+    }
+
+    /// Takes a reading in. `may_eject` is whether there is room for one more that is out.
+    pub fn look(&mut self, reading: Reading, passive: &Passive, now: Duration, may_eject: bool) -> Option<Change> {
+        let recent = self.window.slide(reading, now);
+        match self.state {
+            State::In => {
+                self.forgive(passive, now);
+                let why = fault(reading, recent, passive).filter(|_| may_eject)?;
+                Some(self.eject(why, passive, now))
+            }
+            State::Out { until } if now >= until => {
+                self.state = State::Trial(reading);
+                Some(Change::OnTrial)
+            }
+            State::Out { .. } => None,
+            State::Trial(since) if reading.bad > since.bad => {
+                Some(self.eject("the trial failed".to_owned(), passive, now))
+            }
+            State::Trial(since) if reading.good > since.good => {
+                self.state = State::In;
+                self.changed_at = now;
+                // What came before the trial has been paid for.
+                self.window = Window::from(reading, now);
+                Some(Change::Returned)
+            }
+            State::Trial(_) => None,
+        }
+    }
+
+    /// Brings it back at once, as if it had never been out: someone says so, or judging is over.
+    pub fn pardon(&mut self) {
+        *self = Self::default();
+    }
+
+    fn eject(&mut self, why: String, passive: &Passive, now: Duration) -> Change {
+        self.times += 1;
+        let span = span(passive, self.times);
+        self.changed_at = now + span;
+        self.state = State::Out { until: now + span };
+        Change::Ejected { span, why }
+    }
+
+    /// One step of the next ejection's length is taken back for as much good time as the last one lasted.
+    fn forgive(&mut self, passive: &Passive, now: Duration) {
+        while self.times > 0 && now.saturating_sub(self.changed_at) >= span(passive, self.times) {
+            self.changed_at += span(passive, self.times);
+            self.times -= 1;
+        }
+    }
+}
+
+/// How long the `times`-th ejection lasts.
+fn span(passive: &Passive, times: u32) -> Duration {
+    let doubled = 1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
+    passive.eject_for.saturating_mul(doubled).min(passive.max_eject_for)
+}
+
+/// Why a backend should be out, if it should.
+fn fault(reading: Reading, recent: Reading, passive: &Passive) -> Option<String> {
+    if reading.in_a_row >= passive.failures {
+        return Some(format!("{} failures in a row", reading.in_a_row));
+    }
+    let total = recent.good + recent.bad;
+    let too_many = recent.bad > 0 && recent.bad as f64 >= passive.rate * total as f64;
+    (total >= u64::from(passive.min_volume) && too_many)
+        .then(|| format!("{} of {total} sessions failed in {} s", recent.bad, Window::SPAN.as_secs()))
+}
+
+/// Whether one more of `all` backends may be out when `ejected` are.
+pub fn has_room(ejected: usize, all: usize, max_ejected: f64) -> bool {
+    // A share such as 30 % of 10 must not fall short of 3 by the last digit of a float.
+    let most = (all as f64 * max_ejected + 1e-9).floor() as usize;
+    ejected < most
+}
+
+/// Readings of the last seconds, one each second.
+#[derive(Debug, Clone, Default)]
+struct Window(VecDeque<(Duration, Reading)>);
+
+impl Window {
+    const SPAN: Duration = Duration::from_secs(10);
+    const STEP: Duration = Duration::from_secs(1);
+
+    fn from(reading: Reading, now: Duration) -> Self {
+        Self([(now, reading)].into())
+    }
+
+    /// Takes a reading in and says what has happened within the span.
+    fn slide(&mut self, reading: Reading, now: Duration) -> Reading {
+        // The newest reading that is older than the span is where it begins.
+        while self.0.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= Self::SPAN) {
+            self.0.pop_front();
+        }
+        if self.0.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= Self::STEP) {
+            self.0.push_back((now, reading));
+        }
+        let first = self.0.front().map_or(reading, |(_, first)| *first);
+        Reading {
+            in_a_row: reading.in_a_row,
+            good: reading.good.saturating_sub(first.good),
+            bad: reading.bad.saturating_sub(first.bad),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PASSIVE: Passive = Passive {
+        failures: 3,
+        rate: 0.5,
+        min_volume: 10,
+        eject_for: Duration::from_secs(10),
+        max_eject_for: Duration::from_secs(60),
+        max_ejected: 0.5,
+        first_byte_within: None,
+    };
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn reading(in_a_row: u32, good: u64, bad: u64) -> Reading {
+        Reading { in_a_row, good, bad }
+    }
+
+    fn ejected_for(change: Option<Change>) -> u64 {
+        match change {
+            Some(Change::Ejected { span, .. }) => span.as_secs(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_and_a_good_trial_brings_back() {
+        let mut outlier = Outlier::default();
+        assert_eq!(outlier.look(reading(2, 5, 2), &PASSIVE, seconds(0), true), None);
+        assert_eq!(ejected_for(outlier.look(reading(3, 5, 3), &PASSIVE, seconds(1), true)), 10);
+        assert_eq!(outlier.look(reading(4, 5, 4), &PASSIVE, seconds(10), true), None);
+        assert_eq!(outlier.look(reading(4, 5, 4), &PASSIVE, seconds(11), true), Some(Change::OnTrial));
+        assert!(outlier.is_ejected() && outlier.is_on_trial());
+        assert_eq!(outlier.look(reading(4, 5, 4), &PASSIVE, seconds(12), true), None, "nothing was tried yet");
+        assert_eq!(outlier.look(reading(0, 6, 4), &PASSIVE, seconds(13), true), Some(Change::Returned));
+        assert!(!outlier.is_ejected());
+    }
+
+    #[test]
+    fn ejections_grow_to_their_limit_and_good_time_takes_them_back() {
+        let mut outlier = Outlier::default();
+        let (mut now, mut bad) = (0, 3);
+        let mut spans = Vec::new();
+        for _ in 0..5 {
+            let span = ejected_for(outlier.look(reading(bad, 0, u64::from(bad)), &PASSIVE, seconds(now), true));
+            spans.push(span);
+            now += span;
+            assert_eq!(
+                outlier.look(reading(bad, 0, u64::from(bad)), &PASSIVE, seconds(now), true),
+                Some(Change::OnTrial)
+            );
+            bad += 1;
+        }
+        assert_eq!(spans, [10, 20, 40, 60, 60]);
+        assert_eq!(outlier.look(reading(0, 1, 7), &PASSIVE, seconds(now), true), Some(Change::Returned));
+        // 60 + 60 + 40 s of good time take three of five steps back: the next is the third.
+        now += 160;
+        assert_eq!(outlier.look(reading(0, 2, 7), &PASSIVE, seconds(now), true), None);
+        assert_eq!(ejected_for(outlier.look(reading(3, 2, 10), &PASSIVE, seconds(now), true)), 40);
+    }
+
+    #[test]
+    fn a_share_counts_only_over_enough_recent_sessions() {
+        let look = |good, bad| Outlier::default().look_twice(reading(0, good, bad));
+        assert_eq!(look(4, 5), None, "too few");
+        assert!(look(5, 5).is_some());
+        assert_eq!(look(6, 5), None, "not half");
+        let mut outlier = Outlier::default();
+        outlier.look(reading(0, 0, 0), &PASSIVE, seconds(0), true);
+        outlier.look(reading(0, 0, 0), &PASSIVE, seconds(1), true);
+        for second in 2..30 {
+            let change = outlier.look(reading(1, 0, 2 + second / 10), &PASSIVE, seconds(second), true);
+            assert_eq!(change, None, "never ten within ten seconds");
+        }
+    }
+
+    impl Outlier {
+        fn look_twice(&mut self, later: Reading) -> Option<Change> {
+            self.look(Reading::default(), &PASSIVE, seconds(0), true);
+            self.look(later, &PASSIVE, seconds(1), true)
+        }
+    }
+
+    #[test]
+    fn the_room_is_the_share_rounded_down() {
+        let most = |all, share| (0..=all).find(|ejected| !has_room(*ejected, all, share)).expect("an end");
+        assert_eq!(
+            [most(1, 0.5), most(2, 0.5), most(3, 0.5), most(10, 0.3), most(3, 0.0), most(3, 1.0)],
+            [0, 1, 1, 3, 0, 3]
+        );
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, no more are out than may be, nobody stays out for longer than the limit
+        /// without a trial, and who returns has served a session.
+        #[test]
+        fn the_cap_holds_for_every_order_of_events(
+            events in prop::collection::vec((0usize..6, 0u8..3, 0u64..30), 1..300), share in 0.0f64..1.0,
+        ) {
+            let passive = Passive { max_ejected: share, ..PASSIVE };
+            let mut backends = vec![(Outlier::default(), Reading::default()); 6];
+            let mut now = Duration::ZERO;
+            for (who, what, wait) in events {
+                now += seconds(wait);
+                let reading = &mut backends[who].1;
+                match what {
+                    0 => { reading.good += 1; reading.in_a_row = 0; }
+                    1 => { reading.bad += 1; reading.in_a_row += 1; }
+                    _ => {}
+                }
+                for index in 0..backends.len() {
+                    let out = backends.iter().filter(|(outlier, _)| outlier.is_ejected()).count();
+                    let (outlier, reading) = &mut backends[index];
+                    let was = outlier.clone();
+                    let change = outlier.look(*reading, &passive, now, has_room(out, 6, share));
+                    if let Some(Change::Ejected { span, .. }) = &change {
+                        prop_assert!(*span >= passive.eject_for && *span <= passive.max_eject_for);
+                        prop_assert_eq!(outlier.until(), Some(now + *span));
+                    }
+                    if change == Some(Change::Returned) {
+                        prop_assert!(was.is_on_trial());
+                    }
+                }
+                let out = backends.iter().filter(|(outlier, _)| outlier.is_ejected()).count();
+                prop_assert!(out as f64 <= 6.0 * share + 1e-6, "{} of 6 with {}", out, share);
+            }
+        }
+    }
+}
