@@ -72,7 +72,8 @@ pub(super) async fn say(state: &State, named: Named<'_>, query: &Query) -> Resul
     let pool = pool.ok_or_else(|| unknown(format!("there is no pool {pool_name:?}")))?;
     let known = pool.snapshot().members.iter().any(|member| *member.backend.name == *backend);
     // What was said of a backend that is gone can still be taken back.
-    if !known && !(named.word == Word::Override && state.overrides.of(&pool_name, &backend).is_some()) {
+    let takes_back = named.word == Word::Override && state.overrides.of(&pool_name, &backend).is_some();
+    if !(known || takes_back) {
         return Err(unknown(format!("pool {pool_name:?} has no backend {backend:?}")));
     }
     let say = meaning(named.word, query).map_err(Refusal::bad)?;
