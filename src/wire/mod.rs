@@ -2,7 +2,11 @@
 //!
 //! A parser looks at all bytes that have come so far and takes what it needs off their front.
 
+mod fields;
+pub mod mysql;
+pub mod postgres;
 pub mod proxy;
+pub mod redis;
 
 /// What a parser makes of the bytes so far: a value and how many bytes it took, `None` while more are needed, or why
 /// they can never become one.
