@@ -39,6 +39,11 @@ impl Line {
         &self.address
     }
 
+    /// Whether nobody in between can read what is said: over a unix socket there is no between.
+    pub fn is_private(&self) -> bool {
+        matches!(self.stream, Stream::Unix(_)) || !self.stream.is_plain()
+    }
+
     /// Sends all of `bytes`.
     ///
     /// # Errors

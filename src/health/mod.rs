@@ -9,12 +9,19 @@
 mod ask;
 mod line;
 mod monitor;
+mod mysql;
 pub mod outlier;
+mod password;
+mod postgres;
+mod redis;
+#[cfg(test)]
+mod rig;
 mod tcp;
 mod tracker;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::config::plan;
 use crate::metrics::ProbeResult;
@@ -77,6 +84,9 @@ impl From<crate::wire::Malformed> for ProbeError {
 pub fn build(spec: &plan::Probe) -> Box<dyn Probe> {
     match spec {
         plan::Probe::Tcp => Box::new(tcp::Tcp),
+        plan::Probe::Postgres(login) => Box::new(postgres::Postgres(Arc::clone(login))),
+        plan::Probe::Mysql(login) => Box::new(mysql::Mysql(Arc::clone(login))),
+        plan::Probe::Redis(login) => Box::new(redis::Redis(Arc::clone(login))),
         other => Box::new(Missing(format!("{other:?}"))),
     }
 }

@@ -84,7 +84,7 @@ const PROBES: &[Choice] = &[
     Choice::with("http", Kind::Map(HTTP), "it answers an HTTP request as expected"),
     Choice::with("grpc", Kind::Map(GRPC), "its gRPC health service says SERVING").bare_too(),
     Choice::with("postgres", Kind::Map(POSTGRES), "it answers as a PostgreSQL server").bare_too(),
-    Choice::with("mysql", Kind::Map(MYSQL), "it answers as a MySQL or MariaDB server").bare_too(),
+    Choice::with("mysql", Kind::Map(MYSQL), "it answers as a MySQL or MariaDB server; give it a `user`").bare_too(),
     Choice::with("redis", Kind::Map(REDIS), "it answers as a Redis server").bare_too(),
 ];
 
@@ -134,21 +134,41 @@ const GRPC: &[Key] =
 
 const POSTGRES: &[Key] = &[
     ROLE,
-    USER,
+    user(
+        "The user to log in as, who needs no right but to connect. Without one the server is only asked whether it is \
+         PostgreSQL, which it also says while it starts, stops or has no connection left.",
+    ),
     Key::new("database", TEXT, "The database to log in to; without it the one of the user's name.").example("d"),
     PASSWORD,
 ];
 
-const MYSQL: &[Key] = &[ROLE, USER, PASSWORD];
-const REDIS: &[Key] = &[ROLE, USER, PASSWORD];
+const MYSQL: &[Key] = &[
+    ROLE,
+    user(
+        "The user to log in as, who needs no right but to connect. Without one the probe logs in as `peerway` with no \
+         password, and a server that turns it away is up: it counts that in `Aborted_connects`, and MariaDB logs a \
+         warning each time. Leaving after the greeting would be worse: after `max_connect_errors` of that a server \
+         blocks this host, and with it every client.",
+    ),
+    PASSWORD,
+];
 
-const USER: Key = Key::new(
-    "user",
-    TEXT,
-    "The user to log in as. Without one the probe reads the server's greeting and leaves; with Redis it is needed for \
-     accounts other than the default one.",
-)
-.example("u");
+const REDIS: &[Key] = &[
+    Key::new(
+        "role",
+        Kind::Choice(ROLE_WORDS),
+        "Only a server in this role is up, and a replica only while it is connected to its primary: when that dies its \
+         replicas are down too, unless `fail_open_below` uses them nevertheless.",
+    )
+    .example("primary"),
+    user("The user to log in as, for accounts other than the default one."),
+    PASSWORD,
+];
+
+const fn user(doc: &'static str) -> Key {
+    Key::new("user", TEXT, doc).example("u")
+}
+
 const PASSWORD: Key = Key::new(
     "password_file",
     PATH,

@@ -126,7 +126,7 @@ pub struct Http {
 pub struct Login {
     /// The role it must have; `None` is any. Needs a user where servers ask for one.
     pub role: Option<Role>,
-    /// Who logs in; `None` reads the greeting and leaves.
+    /// Who logs in; `None` finds out no more than that it is such a server.
     pub user: Option<Arc<str>>,
     /// PostgreSQL alone; `None` is the one of the user's name.
     pub database: Option<Arc<str>>,

@@ -1,0 +1,87 @@
+//! A server of a test's own, for probes to talk to.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::{Line, ProbeError, build};
+use crate::config::plan;
+use crate::net::Stream;
+
+/// Nothing here takes nearly as long, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The server's end of a line.
+pub(super) struct Server(Box<dyn Socket>);
+
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+impl Server {
+    pub(super) async fn says(&mut self, bytes: impl AsRef<[u8]>) {
+        // A probe that has heard enough may have gone.
+        let _ = self.0.write_all(bytes.as_ref()).await;
+    }
+
+    /// What comes next must be this.
+    #[track_caller]
+    pub(super) fn hears<'a>(&'a mut self, expected: impl AsRef<[u8]> + 'a) -> impl Future<Output = ()> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let mut bytes = vec![0; expected.as_ref().len()];
+            self.0.read_exact(&mut bytes).await.unwrap_or_else(|error| panic!("{caller}: {error}"));
+            assert_eq!(bytes.escape_ascii().to_string(), expected.as_ref().escape_ascii().to_string(), "{caller}");
+        }
+    }
+
+    /// Whatever comes next, in one piece.
+    pub(super) async fn hears_something(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        let read = self.0.read(&mut bytes).await.unwrap();
+        bytes.truncate(read);
+        bytes
+    }
+
+    /// Nothing comes any more but the end.
+    pub(super) async fn hears_the_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.escape_ascii().to_string(), "");
+    }
+}
+
+/// What the probe makes of a server over TCP that does what `story` says, and then closes.
+pub(super) async fn told<S>(probe: plan::Probe, story: impl FnOnce(Server) -> S) -> Result<(), ProbeError>
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    tell(probe, Stream::Tcp(client), story(Server(Box::new(server)))).await
+}
+
+/// The same over a unix socket, where nobody else can listen.
+pub(super) async fn told_privately<S>(probe: plan::Probe, story: impl FnOnce(Server) -> S) -> Result<(), ProbeError>
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let (client, server) = UnixStream::pair().unwrap();
+    tell(probe, Stream::Unix(client), story(Server(Box::new(server)))).await
+}
+
+async fn tell(
+    probe: plan::Probe,
+    client: Stream,
+    story: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ProbeError> {
+    let story = tokio::spawn(story);
+    let mut line = Line::new(client, "test".to_owned());
+    let found = timeout(PATIENCE, build(&probe).check(&mut line)).await.expect("the probe ends");
+    line.hang_up().await;
+    timeout(PATIENCE, story).await.expect("the server ends").unwrap();
+    found
+}
