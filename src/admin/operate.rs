@@ -85,7 +85,7 @@ pub(super) async fn say(state: &State, named: Named<'_>, query: &Query) -> Resul
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, words)
     };
     let over = said.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    tracing::info!(pool = pool_name, backend, said = ?say, "an operator has spoken");
+    tracing::info!(pool = pool_name, backend, said = %say, "an operator has spoken of a backend");
     pool.heed(&backend, over.as_ref()).await;
     let overridden = over.as_ref().map(OverrideView::from);
     Ok(answer::as_json(&Said { pool: pool_name, backend, overridden }))

@@ -107,7 +107,9 @@ fn show_probe(probe: &Probe) -> String {
 /// The reason of its state, and what was said by hand.
 fn why(backend: &Backend) -> String {
     let said = backend.overridden.as_ref().map(|over| format!("by hand: {}", over.show()));
-    backend.reason.clone().into_iter().chain(said).collect::<Vec<_>>().join("; ")
+    // That it is drained by hand is in its state already.
+    let reason = backend.reason.clone().filter(|_| backend.state != "draining");
+    reason.into_iter().chain(said).collect::<Vec<_>>().join("; ")
 }
 
 /// `2026-01-31T23:59:59.000001Z` without its fraction.

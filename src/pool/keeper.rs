@@ -13,7 +13,7 @@ use super::orders::{Order, Orders};
 use super::overrides::{Forced, SharedOverrides};
 use super::recent::RecentQuantile;
 use super::seat::Seat;
-use super::tiers::Tiers;
+use super::tiers::{Moved, Tiers};
 use super::{Pool, SeatFacts, ramp};
 use crate::backend::{Backend, LastProbe, Registry};
 use crate::balance::Member;
@@ -490,15 +490,12 @@ impl Keeper {
         let tiers: std::collections::BTreeSet<u8> = tier_of_usable.collect();
         let best = tiers.first().copied();
         let still = self.tiers.serving().is_some_and(|serving| tiers.contains(&serving));
-        let back = match std::mem::take(&mut self.go_back) {
+        let moved = match std::mem::take(&mut self.go_back) {
             true => self.tiers.go_back(best),
             false => self.tiers.look(best, still, settings.failback),
         };
-        if let Some(back) = back {
-            tracing::info!(pool = %self.pool.name, from = back.from, to = back.to, "a better tier serves again");
-            for seat in self.seats.iter().filter(|seat| seat.spec.tier > back.to) {
-                self.send(&seat.backend, settings.on_failback, Cause::Removed);
-            }
+        if let Some(moved) = moved {
+            self.tier_moved(settings, moved);
         }
         if let Some(serving) = self.tiers.serving() {
             self.seats
@@ -508,6 +505,23 @@ impl Keeper {
                 .for_each(|(_, usable)| *usable = false);
         }
         usable
+    }
+
+    fn tier_moved(&self, settings: &plan::Pool, moved: Moved) {
+        let Moved { from, to } = moved;
+        // What was ordered when it had to give way stands no longer.
+        for seat in self.seats.iter().filter(|seat| seat.spec.tier == to && seat.state == BackendState::Up) {
+            self.send(&seat.backend, OnChange::Keep, Cause::Removed);
+        }
+        if !moved.is_failback() {
+            return tracing::warn!(pool = %self.pool.name, from, to, "a worse tier serves: nothing better is usable");
+        }
+        tracing::info!(pool = %self.pool.name, from, to, "a better tier serves again");
+        if settings.on_failback != OnChange::Keep {
+            for seat in self.seats.iter().filter(|seat| seat.spec.tier > to) {
+                self.send(&seat.backend, settings.on_failback, Cause::Removed);
+            }
+        }
     }
 
     /// With `single_active`: takes the use from all but one, which keeps it for as long as it can.

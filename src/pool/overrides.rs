@@ -1,6 +1,7 @@
 //! What operators have said about backends by hand. It beats the configuration and outlives it, until it is taken back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,18 @@ pub enum Say {
     Weight(u32),
     /// Forget all that was said.
     Nothing,
+}
+
+impl fmt::Display for Say {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drain(None) => f.write_str("drain"),
+            Self::Drain(Some(within)) => write!(f, "drain within {within:?}"),
+            Self::Enable => f.write_str("enable"),
+            Self::Weight(weight) => write!(f, "weight {weight}"),
+            Self::Nothing => f.write_str("release"),
+        }
+    }
 }
 
 /// All overrides of the process, by pool and backend; also of those the configuration does not have now.

@@ -8,11 +8,18 @@ pub(super) struct Tiers {
     serving: Option<u8>,
 }
 
-/// A better tier took over.
+/// Another tier took over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FailedBack {
+pub(super) struct Moved {
     pub(super) from: u8,
     pub(super) to: u8,
+}
+
+impl Moved {
+    /// Whether the better one took over.
+    pub(super) fn is_failback(self) -> bool {
+        self.to < self.from
+    }
 }
 
 impl Tiers {
@@ -22,18 +29,18 @@ impl Tiers {
     }
 
     /// Takes in the best tier with a usable backend, and whether the serving one still has some.
-    pub(super) fn look(&mut self, best: Option<u8>, serving_is_usable: bool, failback: Failback) -> Option<FailedBack> {
+    pub(super) fn look(&mut self, best: Option<u8>, serving_is_usable: bool, failback: Failback) -> Option<Moved> {
         let best = best?;
         let before = self.serving.replace(best)?;
         if best < before && serving_is_usable && failback == Failback::Manual {
             self.serving = Some(before);
             return None;
         }
-        (best < before).then_some(FailedBack { from: before, to: best })
+        (best != before).then_some(Moved { from: before, to: best })
     }
 
     /// Someone wants the best usable tier to serve, by hand.
-    pub(super) fn go_back(&mut self, best: Option<u8>) -> Option<FailedBack> {
+    pub(super) fn go_back(&mut self, best: Option<u8>) -> Option<Moved> {
         self.look(best, true, Failback::Auto)
     }
 }
@@ -45,11 +52,11 @@ mod tests {
 
     #[test]
     fn a_better_tier_takes_over_by_itself_or_by_hand() {
-        let back = Some(FailedBack { from: 1, to: 0 });
+        let back = Some(Moved { from: 1, to: 0 });
         for (failback, expected, serves) in [(Failback::Auto, back, 0), (Failback::Manual, None, 1)] {
             let mut tiers = Tiers::default();
             assert_eq!(tiers.look(Some(0), true, failback), None);
-            assert_eq!(tiers.look(Some(1), false, failback), None);
+            assert_eq!(tiers.look(Some(1), false, failback), Some(Moved { from: 0, to: 1 }));
             assert_eq!(tiers.look(Some(0), true, failback), expected);
             assert_eq!(tiers.serving(), Some(serves));
         }
@@ -61,7 +68,7 @@ mod tests {
     #[test]
     fn with_manual_failback_a_tier_that_is_down_holds_nothing_up() {
         let mut tiers = Tiers { serving: Some(2) };
-        assert_eq!(tiers.look(Some(0), false, Failback::Manual), Some(FailedBack { from: 2, to: 0 }));
+        assert_eq!(tiers.look(Some(0), false, Failback::Manual), Some(Moved { from: 2, to: 0 }));
     }
 
     proptest! {
