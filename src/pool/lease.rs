@@ -280,4 +280,43 @@ mod tests {
             drop(leases);
         }
     }
+
+    /// A table of keys is dear, and what sessions see of backends changes often.
+    #[test]
+    fn a_policy_is_built_anew_only_when_what_it_is_made_of_changes() {
+        let pool = pool("maglev", 3, 1);
+        let built = |pool: &Pool| pool.snapshot().choices[0].policy.clone();
+        let again = |change: &dyn Fn(&mut Member)| {
+            let snapshot = pool.snapshot();
+            let (before, mut members) = (built(&pool), snapshot.members.to_vec());
+            change(&mut members[1]);
+            pool.publish(snapshot.seats.to_vec(), members);
+            Arc::ptr_eq(&before, &built(&pool))
+        };
+        assert!(again(&|_| {}));
+        assert!(again(&|member| member.usable = false));
+        assert!(again(&|member| member.max_connections = None));
+        assert!(!again(&|member| member.weight = 7));
+    }
+
+    #[test]
+    fn with_single_active_a_second_backend_gets_nothing_while_the_first_has_sessions() {
+        let pool = pool("round_robin", 2, 100);
+        let mut settings = (*pool.settings()).clone();
+        settings.single_active = true;
+        pool.follow(settings);
+        let only = |usable: usize| {
+            let snapshot = pool.snapshot();
+            let mut members = snapshot.members.to_vec();
+            members.iter_mut().enumerate().for_each(|(index, member)| member.usable = index == usable);
+            pool.publish(snapshot.seats.to_vec(), members);
+        };
+        only(0);
+        let held = [pool.lease(&draw(0, &[])), pool.lease(&draw(1, &[]))].map(|lease| lease.expect("free"));
+        only(1);
+        assert_eq!(pool.lease(&draw(2, &[])).err(), Some(NoLease::Unavailable(Unavailable::Full)));
+        drop(held);
+        let next = pool.lease(&draw(3, &[])).expect("the first has none left");
+        assert_eq!(next.backend().id, pool.snapshot().members[1].backend.id);
+    }
 }

@@ -241,3 +241,17 @@ async fn an_abandoned_attempt_is_told_and_not_blamed() {
     assert_eq!(backend.active(), 0, "its place was given back");
     assert!(backend.cells.failures.iter().all(|count| count.get() == 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_in_the_queue_of_a_pool_that_is_down() {
+    let yaml = "{ listeners: { l: { bind: 127.0.0.1:0, pool: p } },
+                  pools: { p: { backends: [ { address: '127.0.0.1:1', max_connections: 1, disabled: true } ],
+                                queue: { max: 5, timeout: 60s } } } }";
+    let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
+    let pool = Arc::new(Pool::new(plan.pools[0].clone()));
+    Keeper::new(pool.clone(), Tools::alone(1)).start().await;
+    let started = Instant::now();
+    let refused = dial(&pool, &by_port(), NOBODY, |_| {}).await.err();
+    assert_eq!(refused, Some(DialError::Unavailable(Unavailable::Down)));
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}

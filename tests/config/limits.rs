@@ -69,3 +69,17 @@ fn a_long_file_may_be_long() {
     let errors = error(&text.replace("pool: p", "pool: q"));
     assert_eq!(errors.lines().count(), 2_000);
 }
+
+#[test]
+fn a_pool_has_as_many_backends_as_it_can_have_seats() {
+    let file = |count: u32| {
+        let backends = (0..count).fold(String::new(), |mut text, index| {
+            let _ = writeln!(text, "      - 10.{}.{}.{}:1", index >> 16, index >> 8 & 255, index & 255);
+            text
+        });
+        format!("listeners:\n  l: {{ bind: '127.0.0.1:1', pool: p }}\npools:\n  p:\n    backends:\n{backends}")
+    };
+    assert_eq!(plan(&file(65_535)).pools[0].backends.len(), 65_535);
+    let error = error(&file(65_536));
+    assert_eq!(error.trim(), "t.yaml:5:5: pools.p.backends: 65536 backends are more than a pool may have, 65535");
+}
