@@ -2,7 +2,7 @@
 //!
 //! A client that connects is let in at a [`listener`] (under the limits of [`admission`]), its story is
 //! told in [`session`]: [`route`] says which [`pool`] it goes to, the pool's policy ([`balance`]) picks
-//! a [`backend`], [`upstream`] reaches it through [`connect`], [`relay`] moves the bytes both ways, and
+//! a [`backend`], [`upstream`] reaches it through [`connect`] ([`tls`] encrypts), [`relay`] moves the bytes both ways, and
 //! [`ledger`] writes down the one way it ended. Around that, [`config`] turns YAML into a plan,
 //! [`discover`] finds addresses, [`health`] finds out who is well, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
 //! ends it, and [`app`] puts it together. [`net`] has the truth about sockets, [`wire`] formats of bytes, [`sink`]
@@ -17,6 +17,7 @@ pub mod balance;
 pub mod backend;
 pub mod upstream;
 pub mod connect;
+pub mod tls;
 pub mod relay;
 pub mod ledger;
 

@@ -7,6 +7,9 @@
 //! [`build`].
 
 mod ask;
+#[cfg(test)]
+mod fixture;
+mod http;
 mod line;
 mod monitor;
 mod mysql;
@@ -16,7 +19,10 @@ mod postgres;
 mod redis;
 #[cfg(test)]
 mod rig;
+mod script;
+mod tap;
 mod tcp;
+mod tls;
 mod tracker;
 
 use std::fmt;
@@ -30,6 +36,9 @@ pub use ask::{Places, was_held_up};
 pub use line::Line;
 pub use monitor::{Monitor, Report, Schedule};
 pub use tracker::{Standing, Tracker};
+
+/// How HTTP servers see us.
+const USER_AGENT_SENT: &str = concat!("peerway/", env!("CARGO_PKG_VERSION"), " health probe");
 
 /// A future that a probe returns; boxed, since which probe it is comes from the configuration.
 pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + 'a>>;
@@ -84,19 +93,31 @@ impl From<crate::wire::Malformed> for ProbeError {
 pub fn build(spec: &plan::Probe) -> Box<dyn Probe> {
     match spec {
         plan::Probe::Tcp => Box::new(tcp::Tcp),
+        plan::Probe::Tls => over_tls(|client| Box::new(tls::Tls(client))),
+        plan::Probe::Script(steps) => Box::new(script::Script(steps.clone())),
+        plan::Probe::Http(http) if http.tls => over_tls(|client| Box::new(http::Http::new(http.clone(), Some(client)))),
+        plan::Probe::Http(http) => Box::new(http::Http::new(http.clone(), None)),
         plan::Probe::Postgres(login) => Box::new(postgres::Postgres(Arc::clone(login))),
         plan::Probe::Mysql(login) => Box::new(mysql::Mysql(Arc::clone(login))),
         plan::Probe::Redis(login) => Box::new(redis::Redis(Arc::clone(login))),
-        other => Box::new(Missing(format!("{other:?}"))),
+        other => Box::new(Missing(format!("{other:?} is not built"))),
     }
 }
 
-/// Stands for probes until each has its file.
+/// A probe that speaks TLS of its own accord: health is asked, not trust.
+fn over_tls(probe: impl FnOnce(crate::tls::Client) -> Box<dyn Probe>) -> Box<dyn Probe> {
+    match crate::tls::Client::unverified() {
+        Ok(client) => probe(client),
+        Err(error) => Box::new(Missing(format!("TLS cannot be spoken: {error}"))),
+    }
+}
+
+/// Stands for a probe that cannot be had, and says why.
 #[derive(Debug)]
 struct Missing(String);
 
 impl Probe for Missing {
     fn check<'a>(&'a self, _: &'a mut Line) -> Checking<'a> {
-        Box::pin(async move { Err(ProbeError::local(format!("{} is not built", self.0))) })
+        Box::pin(async move { Err(ProbeError::local(self.0.clone())) })
     }
 }

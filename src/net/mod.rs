@@ -2,12 +2,14 @@
 
 mod address;
 mod bind;
+mod handle;
 mod options;
 mod raw;
 mod stream;
 
 pub use address::{Peer, Target};
 pub use bind::{Bound, BoundSocket, bind, refuse_new_connections};
+pub use handle::Handle;
 pub use options::{arm_reset, bind_source, prepare_stream};
 pub(crate) use stream::errno;
 pub use stream::{Stream, unless_failed};

@@ -99,9 +99,14 @@ impl Stream {
     ///
     /// Dropping the stream instead is an abort, which the peer sees as RST.
     pub fn close_delivered(self) {
+        self.deliver_rest();
+    }
+
+    /// The same for a stream that has other holders: from here on its close, whenever that is, aborts nothing.
+    pub fn deliver_rest(&self) {
         if matches!(self, Self::Tcp(_)) {
             // If it fails the socket is gone already, and then there is nothing left to keep.
-            let _ = SockRef::from(&self).set_linger(None);
+            let _ = SockRef::from(self).set_linger(None);
         }
     }
 

@@ -1,0 +1,9 @@
+//! TLS, by rustls.
+//!
+//! The provider of its cryptography is handed to each configuration; none is installed for the process.
+
+mod client;
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub use client::{Client, HandshakeError, Secured};
