@@ -9,6 +9,7 @@
 mod ask;
 #[cfg(test)]
 mod fixture;
+mod grpc;
 mod http;
 mod line;
 mod monitor;
@@ -97,10 +98,10 @@ pub fn build(spec: &plan::Probe) -> Box<dyn Probe> {
         plan::Probe::Script(steps) => Box::new(script::Script(steps.clone())),
         plan::Probe::Http(http) if http.tls => over_tls(|client| Box::new(http::Http::new(http.clone(), Some(client)))),
         plan::Probe::Http(http) => Box::new(http::Http::new(http.clone(), None)),
+        plan::Probe::Grpc(service) => Box::new(grpc::Grpc(service.clone())),
         plan::Probe::Postgres(login) => Box::new(postgres::Postgres(Arc::clone(login))),
         plan::Probe::Mysql(login) => Box::new(mysql::Mysql(Arc::clone(login))),
         plan::Probe::Redis(login) => Box::new(redis::Redis(Arc::clone(login))),
-        other => Box::new(Missing(format!("{other:?} is not built"))),
     }
 }
 

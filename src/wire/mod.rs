@@ -3,6 +3,7 @@
 //! A parser looks at all bytes that have come so far and takes what it needs off their front.
 
 mod fields;
+pub mod grpc;
 pub mod mysql;
 pub mod postgres;
 pub mod proxy;
