@@ -11,6 +11,7 @@ mod deploy;
 mod nginx;
 mod openssh;
 mod postgres;
+mod probes_http;
 mod prometheus;
 mod proxy_protocol;
 mod redis;
