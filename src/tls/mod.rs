@@ -3,7 +3,8 @@
 //! The provider of its cryptography is handed to each configuration; none is installed for the process.
 
 mod client;
-#[cfg(test)]
-pub(crate) mod fixture;
 
 pub use client::{Client, HandshakeError, Secured};
+
+#[cfg(test)]
+pub(crate) mod fixture;
