@@ -59,7 +59,8 @@ fn yaml(backends: &[StdTcpListener]) -> String {
         "admin: {{ listen: 127.0.0.1:9901 }}\n\
          log: {{ format: text, access: {{ to: stdout }} }}\n\
          listeners:\n  web:\n    bind: 127.0.0.1:8080\n    pool: web\n\
-         pools:\n  web:\n    policy: round_robin\n    backends:\n{backends}"
+         pools:\n  web:\n    policy: round_robin\n    backends:\n{backends}\
+         \x20   health: {{ probe: http, interval: 1s }}\n"
     )
 }
 
@@ -71,6 +72,7 @@ fn invitation(yaml: &str) -> String {
          \x20   curl http://127.0.0.1:8080/            # again and again: the backends take turns\n\
          \x20   curl http://127.0.0.1:9901/metrics     # what is counted\n\
          \x20   peerway pools                          # the backends, and how they are\n\
+         \x20   peerway drain web/red                  # nobody new goes there; `peerway release web/red` takes it back\n\
          \x20   peerway connections                    # who is connected now\n\n\
          Below are the logs; Ctrl-C ends it.\n\n",
         NAMES.join(", ")

@@ -81,7 +81,7 @@ const PROBES: &[Choice] = &[
         "it completes a TLS handshake; its certificate is verified as the pool's `tls` says, and not without that",
     ),
     Choice::with("script", Kind::List(&Kind::Map(STEP)), "it says what is expected when told what is sent"),
-    Choice::with("http", Kind::Map(HTTP), "it answers an HTTP request as expected"),
+    Choice::with("http", Kind::Map(HTTP), "it answers an HTTP request as expected").bare_too(),
     Choice::with("grpc", Kind::Map(GRPC), "its gRPC health service says SERVING").bare_too(),
     Choice::with("postgres", Kind::Map(POSTGRES), "it answers as a PostgreSQL server").bare_too(),
     Choice::with("mysql", Kind::Map(MYSQL), "it answers as a MySQL or MariaDB server; give it a `user`").bare_too(),
