@@ -25,6 +25,10 @@ const NOBODY: &str = "peerway";
 /// What a server that is well says to nobody: access denied, with or without a password, or not without TLS.
 const TURNED_AWAY: [u16; 3] = [1045, 1698, 3159];
 
+/// As long as a signature of MariaDB's ed25519: what has another length is a broken handshake to it, and that counts like
+/// leaving. To other plugins this is a wrong password.
+const NO_PROOF: [u8; 64] = [0; 64];
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Mysql(pub(super) Arc<Login>);
@@ -40,19 +44,22 @@ impl Probe for Mysql {
     }
 }
 
-/// Logs in as nobody.
+/// Logs in as nobody. A server that wants a proof of some kind from nobody is well too.
 async fn recognise(line: &mut Line) -> Result<(), ProbeError> {
     match log_in(line, NOBODY, b"").await? {
-        Err(refusal) if !TURNED_AWAY.contains(&refusal.code) => Err(ProbeError::unexpected(refusal.words)),
-        // It has hung up already.
-        Err(_) => Ok(()),
-        Ok(()) => line.send(&mysql::QUIT).await,
+        Outcome::In => line.send(&mysql::QUIT).await,
+        Outcome::Refused(refusal) if !TURNED_AWAY.contains(&refusal.code) => Err(ProbeError::unexpected(refusal.words)),
+        Outcome::Refused(_) | Outcome::Unable(_) => Ok(()),
     }
 }
 
 async fn check(line: &mut Line, login: &Login, user: &str) -> Result<(), ProbeError> {
     let password = password::read(login.password_file.as_deref())?;
-    log_in(line, user, &password).await?.map_err(|refusal| ProbeError::unexpected(refusal.words))?;
+    match log_in(line, user, &password).await? {
+        Outcome::In => {}
+        Outcome::Refused(refusal) => return Err(ProbeError::unexpected(refusal.words)),
+        Outcome::Unable(error) => return Err(error),
+    }
     let found = match login.role {
         None => Ok(()),
         Some(role) => has_role(line, role).await,
@@ -73,12 +80,22 @@ async fn has_role(line: &mut Line, role: Role) -> Result<(), ProbeError> {
     }
 }
 
-/// Hears the greeting and logs in; gives what the server says to that.
-async fn log_in(line: &mut Line, user: &str, password: &[u8]) -> Result<Result<(), Refusal>, ProbeError> {
+/// How a login ended.
+enum Outcome {
+    /// A session has begun.
+    In,
+    /// The server will not, or cannot, and has hung up.
+    Refused(Refusal),
+    /// It wanted a proof that we cannot or would not give, and has been let down politely.
+    Unable(ProbeError),
+}
+
+/// Hears the greeting and logs in.
+async fn log_in(line: &mut Line, user: &str, password: &[u8]) -> Result<Outcome, ProbeError> {
     let first = line.read(mysql::packet).await?;
     let greeting = match mysql::greeting(&first.body)? {
         Ok(greeting) => greeting,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
     };
     let (mut plugin, response) = mysql::handshake_response(&greeting, first.sequence.wrapping_add(1), user, password);
     line.send(&response).await?;
@@ -86,8 +103,8 @@ async fn log_in(line: &mut Line, user: &str, password: &[u8]) -> Result<Result<(
         let packet = line.read(mysql::packet).await?;
         let next = packet.sequence.wrapping_add(1);
         let said = match mysql::login(&packet.body)? {
-            mysql::Login::Ok => return Ok(Ok(())),
-            mysql::Login::Refused(refusal) => return Ok(Err(refusal)),
+            mysql::Login::Ok => return Ok(Outcome::In),
+            mysql::Login::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
             mysql::Login::Proven => continue,
             said => said,
         };
@@ -95,7 +112,7 @@ async fn log_in(line: &mut Line, user: &str, password: &[u8]) -> Result<Result<(
             Ok(answer) => line.send(&mysql::framed(next, &answer)).await?,
             Err(error) => {
                 be_turned_away(line, next).await;
-                return Err(error);
+                return Ok(Outcome::Unable(error));
             }
         }
     }
@@ -105,8 +122,6 @@ async fn log_in(line: &mut Line, user: &str, password: &[u8]) -> Result<Result<(
 /// What a server hears that wants to know more.
 fn answer(said: mysql::Login, plugin: &mut Plugin, password: &[u8], private: bool) -> Result<Vec<u8>, ProbeError> {
     match said {
-        // No password is no password in every plugin, also in those that are not known here.
-        mysql::Login::Switch { .. } if password.is_empty() => Ok(Vec::new()),
         mysql::Login::Switch { plugin: name, data } => {
             let (known, proof) = mysql::answer_to_switch(&name, &data, password)?;
             *plugin = known;
@@ -131,9 +146,10 @@ fn itself(plugin: Plugin, password: &[u8], private: bool) -> Result<Vec<u8>, Pro
     Ok([password, &[0]].concat())
 }
 
-/// Gives no proof and waits for the answer: a client that only leaves brings its host nearer to being blocked.
+/// Gives a proof that is none and waits for the answer: a client that only leaves brings its host nearer to being
+/// blocked.
 async fn be_turned_away(line: &mut Line, sequence: u8) {
-    let _ = line.send(&mysql::framed(sequence, b"\0")).await;
+    let _ = line.send(&mysql::framed(sequence, &NO_PROOF)).await;
     let _ = line.read(mysql::packet).await;
     let _ = line.send(&mysql::QUIT).await;
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::super::rig::{Server, told, told_privately};
+use super::NO_PROOF;
 use crate::config::plan::{self, Login, Role};
 use crate::health::ProbeError;
 use crate::metrics::ProbeResult;
@@ -142,16 +143,30 @@ async fn a_server_may_want_another_proof() {
         server.hears(GOODBYE).await;
     });
     switched.await.unwrap();
-    // No password is none in all of them.
+    // No password is none in all that are known.
     let empty = told(self::probe(None, None), |mut server| async move {
         server.says(greeting("mysql_native_password")).await;
         server.hears(response("u", b"", "mysql_native_password")).await;
-        server.says(switch("client_ed25519")).await;
+        server.says(switch("caching_sha2_password")).await;
         server.hears(framed(3, b"")).await;
         server.says(framed(4, OK)).await;
         server.hears(GOODBYE).await;
     });
     empty.await.unwrap();
+}
+
+/// Servers ask strangers for proofs as they ask those they know, so as not to tell who is one.
+#[tokio::test]
+async fn nobody_has_no_proof_and_needs_none() {
+    let asked = told(plan::Probe::Mysql(Arc::default()), |mut server| async move {
+        server.says(greeting("mysql_native_password")).await;
+        server.hears(response("peerway", b"", "mysql_native_password")).await;
+        server.says(switch("client_ed25519")).await;
+        server.hears(framed(3, &NO_PROOF)).await;
+        server.says(framed(4, DENIED)).await;
+        server.hears(GOODBYE).await;
+    });
+    asked.await.unwrap();
 }
 
 /// Leaving in the middle would bring this host nearer to being blocked.
@@ -164,7 +179,7 @@ async fn a_proof_that_is_not_known_is_refused_politely() {
             let proof = native_scramble(b"secret", &NONCE);
             server.hears(response("u", &proof, "mysql_native_password")).await;
             server.says(request).await;
-            server.hears(framed(3, b"\0")).await;
+            server.hears(framed(3, &NO_PROOF)).await;
             server.says(framed(4, DENIED)).await;
             server.hears(GOODBYE).await;
         });
@@ -201,7 +216,7 @@ async fn caching_sha2_gets_the_password_itself_only_where_nobody_else_hears_it()
     };
     let (_dir, probe) = login(None);
     told_privately(probe.clone(), story(b"secret\0", OK)).await.unwrap();
-    fails(told(probe, story(b"\0", DENIED)).await, ProbeResult::Unexpected, "needs TLS");
+    fails(told(probe, story(&NO_PROOF, DENIED)).await, ProbeResult::Unexpected, "needs TLS");
 }
 
 /// A server that first takes a proof by SHA-1 has no use for the password.
@@ -213,7 +228,7 @@ async fn the_password_itself_is_said_in_no_other_plugin() {
         let proof = native_scramble(b"secret", &NONCE);
         server.hears(response("u", &proof, "mysql_native_password")).await;
         server.says(framed(2, b"\x01\x04")).await;
-        server.hears(framed(3, b"\0")).await;
+        server.hears(framed(3, &NO_PROOF)).await;
         server.says(framed(4, DENIED)).await;
         server.hears(GOODBYE).await;
     });
