@@ -40,12 +40,12 @@ impl Postgres {
 }
 
 /// PostgreSQL refuses to run as root; its package brings an account.
-fn account() -> Option<(u32, u32)> {
+pub(crate) fn account() -> Option<(u32, u32)> {
     let id = |flags: &[&str]| run(program("id").args(flags)).trim().parse::<u32>().unwrap();
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-fn unprivileged<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
+pub(crate) fn unprivileged<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
     command.current_dir(dir);
     match account() {
         Some((user, group)) => command.uid(user).gid(group),

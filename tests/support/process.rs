@@ -36,6 +36,11 @@ impl Program {
         self.child.id()
     }
 
+    /// The lines it has written to its standard error so far.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.said.all()
+    }
+
     /// Waits until it accepts connections on this port of 127.0.0.1.
     #[track_caller]
     pub(crate) fn listening(mut self, port: u16) -> Self {
