@@ -22,7 +22,10 @@ impl Server {
         let mut server = program("redis-server");
         server.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(dir.path());
         server.args(["--requirepass", "geheim", "--masterauth", "geheim", "--logfile", "log"]).args(more);
-        Self { program: Program::start(&mut server).listening(port), port, dir }
+        let server = Self { program: Program::start(&mut server).listening(port), port, dir };
+        // It accepts connections a moment before it says so.
+        eventually("a server that is ready", || server.log().contains("Ready to accept connections").then_some(()));
+        server
     }
 
     fn says(&self, command: &[&str]) -> String {
