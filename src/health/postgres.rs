@@ -5,6 +5,8 @@
 //! a server with `ssl = on` says "could not accept SSL connection: EOF detected"). The answer comes before the server
 //! looks at its own state: while it starts, recovers or shuts down, or has no connection left, it answers just so.
 //!
+//! Inside TLS the question would be an error; there the handshake was the answer.
+//!
 //! With a user it logs in, which tells all that. Whoever it logs in as needs no right but to connect.
 
 use std::sync::Arc;
@@ -38,6 +40,9 @@ impl Probe for Postgres {
 
 /// Asks what any PostgreSQL server answers.
 async fn recognise(line: &mut Line) -> Result<(), ProbeError> {
+    if line.is_secure() {
+        return Ok(());
+    }
     line.send(&postgres::GSSENC_REQUEST).await?;
     match line.read(postgres::encryption).await? {
         Err(refusal) if refusal.code != NOT_SUPPORTED => Err(ProbeError::unexpected(refusal.words)),

@@ -1,15 +1,13 @@
-//! A server of a test's own, for probes to talk to.
+//! A server that a test plays line by line, as protocols of questions and answers want it.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::{Line, ProbeError, build};
+use super::{Line, ProbeError, build, fixture};
 use crate::config::plan;
-use crate::net::Stream;
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,10 +56,8 @@ pub(super) async fn told<S>(probe: plan::Probe, story: impl FnOnce(Server) -> S)
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (server, _) = listener.accept().await.unwrap();
-    tell(probe, Stream::Tcp(client), story(Server(Box::new(server)))).await
+    let (line, server) = fixture::tcp_pair().await;
+    tell(probe, line, story(Server(Box::new(server)))).await
 }
 
 /// The same over a unix socket, where nobody else can listen.
@@ -69,17 +65,16 @@ pub(super) async fn told_privately<S>(probe: plan::Probe, story: impl FnOnce(Ser
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    let (client, server) = UnixStream::pair().unwrap();
-    tell(probe, Stream::Unix(client), story(Server(Box::new(server)))).await
+    let (line, server) = fixture::pair();
+    tell(probe, line, story(Server(Box::new(server)))).await
 }
 
 async fn tell(
     probe: plan::Probe,
-    client: Stream,
+    mut line: Line,
     story: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ProbeError> {
     let story = tokio::spawn(story);
-    let mut line = Line::new(client, "test".to_owned());
     let found = timeout(PATIENCE, build(&probe).check(&mut line)).await.expect("the probe ends");
     line.hang_up().await;
     timeout(PATIENCE, story).await.expect("the server ends").unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use peerway::config::plan::{Login, Probe, Role};
 use peerway::health::{Line, ProbeError, build};
 use peerway::metrics::ProbeResult;
-use peerway::net::Stream;
+use peerway::net::{Stream, arm_reset};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 
@@ -23,7 +23,9 @@ pub(crate) fn from(source: IpAddr, port: u16, probe: &Probe) -> Result<(), Probe
     now(async {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((source, 0).into()).unwrap();
-        check(Stream::Tcp(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()), probe).await
+        let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+        arm_reset(&stream).unwrap();
+        check(Stream::Tcp(stream), probe).await
     })
 }
 

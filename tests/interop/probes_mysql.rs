@@ -23,8 +23,8 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).unwrap();
+        let (data, scratch) = (dir.path().join("data"), dir.path().join("scratch"));
+        [&data, &scratch].map(|dir| std::fs::create_dir(dir).unwrap());
         let mut init = program("mariadb-install-db");
         init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         let mut server = program("mariadbd");
@@ -36,10 +36,13 @@ impl Server {
         ]);
         if let Some((user, group)) = account() {
             std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-            chown(&data, Some(user), Some(group)).unwrap();
+            [&data, &scratch].map(|dir| chown(dir, Some(user), Some(group)).unwrap());
             init.arg("--user=mysql");
             server.arg("--user=mysql");
         }
+        // Two that are set up at once get into each other's way in the usual place.
+        init.env("TMPDIR", &scratch);
+        server.env("TMPDIR", &scratch);
         run(init.arg(format!("--datadir={}", data.display())));
         let socket = format!("--socket={}", data.join("socket").display());
         server.arg(format!("--datadir={}", data.display())).args([socket, format!("--port={port}")]);

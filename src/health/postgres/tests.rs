@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 
+use super::super::build;
+use super::super::fixture::tcp_pair;
 use super::super::rig::{Server, told, told_privately};
 use crate::config::plan::{self, Login, Role};
 use crate::health::ProbeError;
@@ -73,6 +76,21 @@ async fn without_a_user_any_postgresql_will_do() {
     fails(says(b"HTTP/1.1 400 Bad Request".to_vec()).await, ProbeResult::Unexpected, "not PostgreSQL: `HTTP");
     let silent = told(recognise(), |mut server| async move { drop(server.hears_something().await) }).await;
     fails(silent, ProbeResult::Unexpected, "closed the connection");
+}
+
+/// PostgreSQL takes no request about encryption where there is some: it says so, and logs it.
+#[tokio::test]
+async fn inside_tls_nothing_is_asked() {
+    let (mut line, theirs) = tcp_pair().await;
+    let client = crate::tls::Client::unverified().unwrap();
+    let acceptor = crate::tls::fixture::server(&[&rustls::version::TLS13], &[]);
+    let (secured, accepted) = tokio::join!(line.secure(&client, "x"), acceptor.accept(theirs));
+    secured.unwrap();
+    let mut accepted = accepted.unwrap();
+    build(&plan::Probe::Postgres(Arc::default())).check(&mut line).await.unwrap();
+    let mut said = Vec::new();
+    tokio::join!(line.hang_up(), accepted.read_to_end(&mut said)).1.unwrap();
+    assert!(said.is_empty());
 }
 
 #[tokio::test]
