@@ -24,7 +24,7 @@ impl Server {
     fn start() -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let (data, scratch) = (dir.path().join("data"), dir.path().join("scratch"));
-        [&data, &scratch].map(|dir| std::fs::create_dir(dir).unwrap());
+        [&data, &scratch].iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
         let mut init = program("mariadb-install-db");
         init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         let mut server = program("mariadbd");
@@ -36,7 +36,7 @@ impl Server {
         ]);
         if let Some((user, group)) = account() {
             std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-            [&data, &scratch].map(|dir| chown(dir, Some(user), Some(group)).unwrap());
+            [&data, &scratch].iter().for_each(|dir| chown(dir, Some(user), Some(group)).unwrap());
             init.arg("--user=mysql");
             server.arg("--user=mysql");
         }
