@@ -148,11 +148,13 @@ async fn message(body: &mut RecvStream) -> Result<Vec<u8>, Problem> {
 fn grpc_error(headers: &HeaderMap, service: Option<&str>) -> Option<Problem> {
     let status = headers.get(STATUS)?;
     let code = status.to_str().ok().and_then(|code| code.parse::<u32>().ok());
-    let message = headers.get(MESSAGE).map(|message| format!(": {}", quoted(&grpc::decoded(message.as_bytes()))));
+    let message = headers.get(MESSAGE).filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(": {}", quoted(&grpc::decoded(message.as_bytes()))));
     let message = message.unwrap_or_default();
+    let service = service.map(|service| format!(" {}", quoted(service.as_bytes()))).unwrap_or_default();
     Some(Problem::Wrong(match code {
         Some(0) => return None,
-        Some(NOT_FOUND) => format!("service unknown: it does not know {:?}{message}", service.unwrap_or_default()),
+        Some(NOT_FOUND) => format!("service{service} unknown{message}"),
         Some(code) => format!("grpc-status {code} {}{message}", grpc::code_name(code)),
         None => format!("a grpc-status of {}{message}", quoted(status.as_bytes())),
     }))

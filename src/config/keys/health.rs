@@ -82,7 +82,7 @@ const PROBES: &[Choice] = &[
     ),
     Choice::with("script", Kind::List(&Kind::Map(STEP)), "it says what is expected when told what is sent"),
     Choice::with("http", Kind::Map(HTTP), "it answers an HTTP request as expected").bare_too(),
-    Choice::with("grpc", Kind::Map(GRPC), "its gRPC health service says SERVING").bare_too(),
+    Choice::with("grpc", Kind::Map(GRPC), "its gRPC health service (`grpc.health.v1`) says SERVING").bare_too(),
     Choice::with("postgres", Kind::Map(POSTGRES), "it answers as a PostgreSQL server").bare_too(),
     Choice::with("mysql", Kind::Map(MYSQL), "it answers as a MySQL or MariaDB server; give it a `user`").bare_too(),
     Choice::with("redis", Kind::Map(REDIS), "it answers as a Redis server").bare_too(),
@@ -102,7 +102,8 @@ pub(in super::super) const STEP: &[Key] = &[
     Key::new(
         "expect_regex",
         Kind::Scalar(Scalar::Regex),
-        "A regular expression that must match what has come since the last step, within 64 KiB of it.",
+        "A regular expression that must match what has come since the last step, within 64 KiB of it, as soon as enough \
+         of it is there. What comes after the match is left to the next step.",
     )
     .example("\"^[+]PONG\""),
 ];
@@ -115,7 +116,8 @@ const HTTP: &[Key] = &[
     Key::new(
         "status",
         Kind::List(&Kind::Scalar(Scalar::Statuses)),
-        "Status codes that are good: one, a range, or a list of them.",
+        "Status codes that are good: one, a range, or a list of them. A redirect is an answer like any other, and not \
+         followed.",
     )
     .default("200-299"),
     Key::new(

@@ -125,7 +125,9 @@ async fn errors_of_grpc_are_told_in_words() {
     let unavailable = answer(b"", &[("grpc-status", "14"), ("grpc-message", &"x".repeat(125))]);
     assert_eq!(wrong(unavailable).await, format!("grpc-status 14 UNAVAILABLE: `{}…`", "x".repeat(120)));
     let unknown = only(&[HEAD, &[("grpc-status", "5"), ("grpc-message", "unknown service")]].concat());
-    assert_eq!(wrong(unknown).await, "service unknown: it does not know \"orders\": `unknown service`");
+    assert_eq!(wrong(unknown).await, "service `orders` unknown: `unknown service`");
+    let silent = only(&[HEAD, &[("grpc-status", "5"), ("grpc-message", "")]].concat());
+    assert_eq!(wrong(silent).await, "service `orders` unknown");
     assert_eq!(wrong(answer(SERVING, &[("grpc-status", "no")])).await, "a grpc-status of `no`");
     assert_eq!(wrong(answer(SERVING, &[("x", "y")])).await, "the answer has no grpc-status");
     // A message with a good status is not believed when the trailers take it back.
