@@ -12,6 +12,9 @@ use super::{Probe, ProbeError};
 use crate::backend::BackendId;
 use crate::connect::{Connector, Dial};
 
+/// A probe that starts so much later than it should tells of a process that was stopped or starved.
+const LATE: Duration = Duration::from_secs(1);
+
 /// How often and with what backends are asked.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -58,6 +61,10 @@ struct Subject {
     turn: Turn,
     /// When it was asked last, or became known.
     asked: Instant,
+    /// Whether it is asked at the fast interval.
+    fast: bool,
+    /// Whether its turn was put off already.
+    put_off: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +103,10 @@ impl Monitor {
         let (now, count) = (Instant::now(), subjects.len().max(1) as u32);
         for (place, (id, dial, hurry)) in (0..).zip(subjects) {
             let subject = known.remove(&id);
+            // Who is somewhere else now is a newcomer: an answer from where it was says nothing.
+            let subject = subject.filter(|subject| subject.dial.target == dial.target);
             let asked = subject.as_ref().map_or(now, |subject| subject.asked);
+            let (fast, put_off) = subject.as_ref().map_or((hurry, false), |subject| (subject.fast, subject.put_off));
             let turn = match subject.map(|subject| subject.turn) {
                 // A shorter interval counts from the last probe, not from the end of a longer one.
                 Some(Turn::At(due)) => Turn::At(due.min(asked + schedule.interval)),
@@ -107,7 +117,7 @@ impl Monitor {
             if let Turn::At(due) = turn {
                 self.agenda.insert((due, id));
             }
-            self.subjects.insert(id, Subject { dial, turn, asked });
+            self.subjects.insert(id, Subject { dial, turn, asked, fast, put_off });
         }
         self.schedule = Some(schedule);
     }
@@ -117,42 +127,39 @@ impl Monitor {
         loop {
             let due = self.start_due();
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => match ended {
-                    Ok((_, report)) => {
-                        self.is_over(report.id);
-                        return report;
+                Some(ended) = self.running.join_next_with_id() => {
+                    let (task, report) = match ended {
+                        Ok((task, report)) => (task, Some(report)),
+                        Err(error) => (error.id(), None),
+                    };
+                    if let Some(id) = self.is_over(task, report.as_ref().map(|report| report.id)) {
+                        return report.unwrap_or_else(|| Report::of_a_defect(id));
                     }
-                    Err(error) => {
-                        if let Some(id) = self.whose(error.id()) {
-                            self.is_over(id);
-                            return Report::of_a_defect(id);
-                        }
-                    }
-                },
+                }
                 () = sleep_until(due.unwrap_or_else(far_away)) => {}
             }
         }
     }
 
-    fn is_over(&mut self, id: BackendId) {
-        if let Some(subject) = self.subjects.get_mut(&id)
-            && matches!(subject.turn, Turn::Now(_))
-        {
-            subject.turn = Turn::Over;
-        }
-    }
-
-    /// Who is being asked by this task; nobody if it was dropped meanwhile.
-    fn whose(&self, task: tokio::task::Id) -> Option<BackendId> {
+    /// Whose turn is over with this task; nobody's if who it asked was dropped or has moved meanwhile.
+    fn is_over(&mut self, task: tokio::task::Id, hint: Option<BackendId>) -> Option<BackendId> {
         let asks = |subject: &Subject| matches!(subject.turn, Turn::Now(running) if running == task);
-        self.subjects.iter().find(|(_, subject)| asks(subject)).map(|(id, _)| *id)
+        // Only a probe that panicked does not say whom it asked.
+        let id = hint.or_else(|| self.subjects.iter().find(|(_, subject)| asks(subject)).map(|(id, _)| *id))?;
+        let subject = self.subjects.get_mut(&id).filter(|subject| asks(subject))?;
+        subject.turn = Turn::Over;
+        Some(id)
     }
 
     /// Sets when a backend whose report was taken in is asked again: soon while it is `in_transition`.
     pub fn again(&mut self, id: BackendId, in_transition: bool) {
         let (Some(schedule), Some(subject)) = (&self.schedule, self.subjects.get_mut(&id)) else { return };
         let interval = if in_transition { schedule.fast_interval.min(schedule.interval) } else { schedule.interval };
-        let vary = 1.0 + schedule.jitter * (2.0 * fastrand::f64() - 1.0);
+        let vary = match std::mem::replace(&mut subject.fast, in_transition) && !in_transition {
+            // What many go through together, a start or a network that comes back, must not leave them in step.
+            true => fastrand::f64(),
+            false => 1.0 + schedule.jitter * (2.0 * fastrand::f64() - 1.0),
+        };
         // After a probe that took longer than the interval the next one follows at once.
         let due = subject.asked + interval.mul_f64(vary);
         if let Turn::At(before) = subject.turn {
@@ -170,9 +177,26 @@ impl Monitor {
                 return Some(due);
             }
             self.agenda.pop_first();
-            self.start(id, now);
+            match now - due > LATE && self.put_off(id, now) {
+                true => {}
+                false => self.start(id, now),
+            }
         }
         None
+    }
+
+    /// Gives a probe that is much too late a new turn somewhere within the interval, once: this process was stopped,
+    /// all are late, and they shall neither come all at once now nor march in step from now on.
+    fn put_off(&mut self, id: BackendId, now: Instant) -> bool {
+        let (Some(schedule), Some(subject)) = (&self.schedule, self.subjects.get_mut(&id)) else { return false };
+        if std::mem::replace(&mut subject.put_off, true) {
+            return false;
+        }
+        let interval = if subject.fast { schedule.fast_interval.min(schedule.interval) } else { schedule.interval };
+        let due = now + interval.mul_f64(fastrand::f64());
+        subject.turn = Turn::At(due);
+        self.agenda.insert((due, id));
+        true
     }
 
     fn start(&mut self, id: BackendId, now: Instant) {
@@ -184,7 +208,7 @@ impl Monitor {
             let (result, took) = ask(connector, dial, probe).await;
             Report { id, result, took, at: SystemTime::now() }
         });
-        (subject.turn, subject.asked) = (Turn::Now(task.id()), now);
+        (subject.turn, subject.asked, subject.put_off) = (Turn::Now(task.id()), now, false);
     }
 }
 
@@ -199,4 +223,116 @@ impl Report {
 /// When nothing is due.
 fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(24 * 3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::{advance, sleep, timeout};
+    use tower::util::BoxCloneSyncService;
+
+    use super::*;
+    use crate::config::plan::StreamTcp;
+    use crate::connect::ConnectError;
+    use crate::health::build;
+    use crate::net::{Stream, Target};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When and where backends were dialled.
+    type Seen = Arc<Mutex<Vec<(Instant, u16)>>>;
+
+    /// Connects to everybody after `takes`.
+    fn connector(takes: Duration, seen: &Seen) -> Connector {
+        let seen = seen.clone();
+        BoxCloneSyncService::new(tower::service_fn(move |dial: Dial| {
+            let Target::Ip(address) = dial.target else { panic!("not a port") };
+            seen.lock().expect("sound").push((Instant::now(), address.port()));
+            async move {
+                sleep(takes).await;
+                Ok::<_, ConnectError>(Stream::Unix(tokio::net::UnixStream::pair().expect("a pair").0))
+            }
+        }))
+    }
+
+    fn schedule(jitter: f64) -> Option<Schedule> {
+        let probe = build(&crate::config::plan::Probe::Tcp).into();
+        Some(Schedule { interval: SECOND, fast_interval: SECOND / 5, jitter, concurrency: 1000, probe })
+    }
+
+    fn subject(id: u32, port: u16, hurry: bool) -> (BackendId, Dial, bool) {
+        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+        let target = Target::Ip(([127, 0, 0, 1], port).into());
+        (BackendId(id), Dial { target, source: [].into(), preamble: None, tcp, timeout: SECOND }, hurry)
+    }
+
+    /// Takes reports in for so long; all are good and nobody is in transition.
+    async fn run(monitor: &mut Monitor, span: Duration) -> Vec<BackendId> {
+        let mut reports = Vec::new();
+        let taking = async {
+            loop {
+                let report = monitor.next().await;
+                monitor.again(report.id, false);
+                reports.push(report.id);
+            }
+        };
+        let _: Result<(), _> = timeout(span, taking).await;
+        reports
+    }
+
+    /// The most that were dialled within a tenth of a second, from `since` on.
+    fn most_in_a_tenth(seen: &Seen, since: Instant) -> usize {
+        let seen = seen.lock().expect("sound");
+        let tenth = |at: Instant| (at - since).as_millis() / 100;
+        let tenths: Vec<u128> = seen.iter().filter(|(at, _)| *at >= since).map(|(at, _)| tenth(*at)).collect();
+        (0..100).map(|n| tenths.iter().filter(|tenth| **tenth == n).count()).max().unwrap_or(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_were_asked_in_a_hurry_are_spread_afterwards() {
+        let seen = Seen::default();
+        let mut monitor = Monitor::new(connector(Duration::ZERO, &seen), Arc::default());
+        monitor.follow(schedule(0.0), (0..200).map(|id| subject(id, 1, true)).collect());
+        run(&mut monitor, 2 * SECOND).await;
+        let since = Instant::now();
+        let asked = run(&mut monitor, 5 * SECOND).await.len();
+        assert!((995..=1005).contains(&asked), "{asked} probes of 200 in five seconds");
+        let most = most_in_a_tenth(&seen, since);
+        assert!(most <= 45, "{most} in a tenth of a second where 20 would be even");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_this_process_was_stopped_probes_are_spread_and_not_put_off_for_ever() {
+        let seen = Seen::default();
+        let mut monitor = Monitor::new(connector(Duration::ZERO, &seen), Arc::default());
+        monitor.follow(schedule(0.0), (0..200).map(|id| subject(id, 1, false)).collect());
+        run(&mut monitor, 2 * SECOND).await;
+        advance(30 * SECOND).await;
+        let since = Instant::now();
+        let asked = run(&mut monitor, 3 * SECOND).await.len();
+        assert!(asked >= 400, "{asked}");
+        let most = most_in_a_tenth(&seen, since);
+        assert!(most <= 45, "{most} in a tenth of a second where 20 would be even");
+        // Starved all the time: each look comes two seconds late, and still everybody is asked in the end.
+        seen.lock().expect("sound").clear();
+        for _ in 0..4 {
+            advance(2 * SECOND).await;
+            run(&mut monitor, Duration::from_millis(1)).await;
+        }
+        assert!(seen.lock().expect("sound").len() >= 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_where_a_backend_was_is_not_reported() {
+        let seen = Seen::default();
+        let mut monitor = Monitor::new(connector(SECOND / 2, &seen), Arc::default());
+        monitor.follow(schedule(0.0), vec![subject(0, 1, true), subject(1, 1, true)]);
+        assert!(run(&mut monitor, SECOND / 4).await.is_empty(), "both are being asked");
+        monitor.follow(schedule(0.0), vec![subject(0, 2, true)]);
+        let started = Instant::now();
+        assert_eq!(monitor.next().await.id, BackendId(0));
+        assert!(started.elapsed() >= SECOND / 2, "that was the answer of the other port");
+        assert_eq!(seen.lock().expect("sound").last().map(|(_, port)| *port), Some(2));
+    }
 }

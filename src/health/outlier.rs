@@ -109,6 +109,13 @@ impl Outlier {
         *self = Self::default();
     }
 
+    /// Holds nothing against it that has happened up to now: it was down, and probes say that it is up. The next
+    /// ejection is as long as it would have been.
+    pub fn absolve(&mut self) {
+        self.state = State::In;
+        self.window = Window::default();
+    }
+
     fn eject(&mut self, why: String, passive: &Passive, now: Duration) -> Change {
         self.times += 1;
         let span = span(passive, self.times);
@@ -244,6 +251,16 @@ mod tests {
         now += 160;
         assert_eq!(outlier.look(reading(0, 2, 7), &PASSIVE, seconds(now), true), None);
         assert_eq!(ejected_for(outlier.look(reading(3, 2, 10), &PASSIVE, seconds(now), true)), 40);
+    }
+
+    #[test]
+    fn one_that_is_absolved_is_in_again_and_its_next_ejection_still_longer() {
+        let mut outlier = Outlier::default();
+        assert_eq!(ejected_for(outlier.look(reading(3, 0, 3), &PASSIVE, seconds(0), true)), 10);
+        outlier.absolve();
+        assert!(!outlier.is_ejected());
+        assert_eq!(outlier.look(reading(0, 0, 3), &PASSIVE, seconds(1), true), None);
+        assert_eq!(ejected_for(outlier.look(reading(3, 0, 6), &PASSIVE, seconds(2), true)), 20);
     }
 
     #[test]

@@ -24,59 +24,86 @@ struct Standing {
     backend: Weak<Backend>,
     how: OnChange,
     cause: Cause,
+    spares_newcomers: bool,
     since: Instant,
     ended: usize,
 }
+
+type Orders = BTreeMap<BackendId, Standing>;
 
 /// Obeys orders for as long as there is someone to give them.
 ///
 /// An order stands until there is another one about the backend: sessions that reach it later, such as those that
 /// were being connected, end too.
 pub async fn evict(ledger: Arc<Ledger>, mut orders: UnboundedReceiver<Order>) {
-    let mut standing: BTreeMap<BackendId, Standing> = BTreeMap::new();
+    let mut standing = Orders::new();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => take(&ledger, &mut standing, order),
+                Some(order) => {
+                    let id = order.backend.id;
+                    take(&mut standing, order);
+                    obey(&ledger, &mut standing, Some(id));
+                }
                 None => return,
             },
             _ = looks.tick(), if !standing.is_empty() => {
                 standing.retain(|_, order| order.backend.strong_count() > 0);
-                standing.values_mut().for_each(|order| obey(&ledger, order));
+                obey(&ledger, &mut standing, None);
             }
         }
     }
 }
 
-fn take(ledger: &Ledger, standing: &mut BTreeMap<BackendId, Standing>, order: Order) {
-    let Order { backend, how, cause } = order;
+fn take(standing: &mut Orders, order: Order) {
+    let Order { backend, how, cause, spares_newcomers } = order;
     if how == OnChange::Keep {
         standing.remove(&backend.id);
         return;
     }
-    let mut order = Standing { backend: Arc::downgrade(&backend), how, cause, since: Instant::now(), ended: 0 };
-    obey(ledger, &mut order);
+    let since = Instant::now();
+    let order = Standing { backend: Arc::downgrade(&backend), how, cause, spares_newcomers, since, ended: 0 };
     standing.insert(backend.id, order);
 }
 
-/// Ends those of a backend's sessions whose time has come.
-fn obey(ledger: &Ledger, order: &mut Standing) {
-    let Some(backend) = order.backend.upgrade().filter(|backend| backend.active() > 0) else { return };
-    let mut left = ledger.list(None, usize::MAX, |record| is_of(record, &backend));
-    let count = match order.how {
-        OnChange::Keep => 0,
-        OnChange::Reset => left.len(),
-        OnChange::Drain(span) => {
-            due(order.ended + left.len(), order.since.elapsed(), span).saturating_sub(order.ended).min(left.len())
+/// Ends those sessions whose time has come: of `one` backend, or of all that there are orders about. All sessions are
+/// looked through once, however many orders there are, and not at all while those backends have none.
+fn obey(ledger: &Ledger, standing: &mut Orders, one: Option<BackendId>) {
+    let has_some = |order: &Standing| order.backend.upgrade().is_some_and(|backend| backend.active() > 0);
+    let concerned = |id: &BackendId| one.is_none_or(|one| one == *id);
+    if !standing.iter().any(|(id, order)| concerned(id) && has_some(order)) {
+        return;
+    }
+    let mut left: BTreeMap<BackendId, Vec<Arc<Record>>> = BTreeMap::new();
+    for record in ledger.list(None, usize::MAX, |record| record.stop.asked().is_none()) {
+        let id = record.progress().backend.as_ref().map(|backend| backend.id).filter(concerned);
+        if let Some((id, order)) = id.and_then(|id| standing.get_key_value(&id))
+            && !(order.spares_newcomers && record.started > order.since)
+        {
+            left.entry(*id).or_default().push(record);
         }
-    };
-    left.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
-    left.iter().take(count).for_each(|record| record.stop.ask(order.cause));
-    order.ended += count;
+    }
+    for (id, mut left) in left {
+        if let Some(order) = standing.get_mut(&id) {
+            let count = order.due(left.len());
+            left.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
+            left.iter().take(count).for_each(|record| record.stop.ask(order.cause));
+            order.ended += count;
+        }
+    }
 }
 
-fn is_of(record: &Record, backend: &Backend) -> bool {
-    record.progress().backend.as_ref().is_some_and(|of| of.id == backend.id)
+impl Standing {
+    /// How many of those `left` are to end now.
+    fn due(&self, left: usize) -> usize {
+        match self.how {
+            OnChange::Keep => 0,
+            OnChange::Reset => left,
+            OnChange::Drain(span) => {
+                due(self.ended + left, self.since.elapsed(), span).saturating_sub(self.ended).min(left)
+            }
+        }
+    }
 }

@@ -12,16 +12,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Kind, Ledger, Record, SessionId};
 use crate::metrics::{Cause, Direction};
-use crate::relay::Workbench;
+use crate::relay::{HELD_UP, Workbench};
 
 /// Between rounds: limits act at most this much late, twice over for idle ones.
 const ROUND: Duration = Duration::from_millis(250);
 /// Sessions looked at before others run: some tens of microseconds.
 const STEP: usize = 512;
-/// A round that comes later than this was held up by a stopped process or a starved machine, and the
-/// bytes that came meanwhile are not read yet. That time is nobody's idleness.
-const LATEST: Duration = Duration::from_secs(1);
-
 /// Looks over the sessions of `worker` for as long as the process lives.
 pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
     let mut ticks = interval(ROUND);
@@ -31,7 +27,8 @@ pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
     loop {
         ticks.tick().await;
         let at = Instant::now();
-        let on_time = at.duration_since(clock.read_at) < LATEST;
+        bench.look(at);
+        let on_time = !bench.was_held_up(at);
         let now = clock.advance(at);
         round(&ledger, bench.worker(), now, on_time).await;
         since_tidy = (since_tidy + 1) % 4;
@@ -41,7 +38,8 @@ pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
     }
 }
 
-/// Milliseconds that leave out the time in which no round could be made.
+/// Milliseconds that leave out the time in which no round could be made: bytes that came meanwhile are not read yet, so
+/// that time is nobody's idleness.
 struct RoundsClock {
     now: u64,
     read_at: Instant,
@@ -49,7 +47,7 @@ struct RoundsClock {
 
 impl RoundsClock {
     fn advance(&mut self, at: Instant) -> u64 {
-        self.now += at.duration_since(self.read_at).min(LATEST).as_millis() as u64;
+        self.now += at.duration_since(self.read_at).min(HELD_UP).as_millis() as u64;
         self.read_at = at;
         self.now
     }

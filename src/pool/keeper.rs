@@ -1,5 +1,6 @@
 //! The keeper: the one writer of a pool's snapshot, and the one judge of its backends. Runs on the control thread.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,22 +8,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{self, MissedTickBehavior, interval, sleep_until};
 
 use super::orders::{Order, Orders};
 use super::overrides::{Forced, SharedOverrides};
 use super::recent::RecentQuantile;
 use super::seat::Seat;
 use super::tiers::{Moved, Tiers};
+use super::treatment::{Treatment, treatment};
 use super::{Pool, SeatFacts, ramp};
-use crate::backend::{Backend, LastProbe, Registry};
+use crate::backend::{Backend, BackendId, LastProbe, Registry};
 use crate::balance::Member;
-use crate::config::plan::{self, BackendAddress, Failback, OnChange, SendProxy};
+use crate::config::plan::{self, BackendAddress, Failback, SendProxy};
 use crate::connect::{self, Caller, Connector, Dial};
 use crate::discover::{self, DiscoverError, Resolver};
 use crate::health::outlier::{Change, Reading, has_room};
 use crate::health::{self, Monitor, Places, Report, Schedule, Standing, Tracker};
-use crate::metrics::{BackendState, Cause, ProbeResult};
+use crate::metrics::{BackendState, ProbeResult};
 use crate::net::Peer;
 
 /// How often host names are asked again. The system's resolver does not tell how long an answer
@@ -32,7 +34,8 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// Between looks at what changes by itself: weights that rise, connect times, ejections that end.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Failures come in bursts; this many of them are looked at together.
+/// Failures come in bursts, and so do verdicts of probes: those of so long are taken in together, since a snapshot of
+/// thousands of backends costs milliseconds.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// What keepers of all pools work with.
@@ -81,8 +84,16 @@ pub struct Keeper {
     active: Option<Arc<Backend>>,
     /// Whether that more than one claims to be primary was said already.
     rivals: bool,
-    /// By hand: the best usable tier is to serve.
-    go_back: bool,
+    /// By hand: this tier is to serve again, or a better one.
+    go_back: Option<u8>,
+    /// Host names that are being asked for.
+    asking: JoinSet<Answered>,
+    /// When what has come in lately is taken into account, if something has.
+    due: Option<time::Instant>,
+    /// Whether a verdict of probes is among it.
+    judged: bool,
+    /// Whether only the words of a reason are not what they were when the snapshot was made.
+    stale: bool,
     connect_times: RecentQuantile,
     /// Where the clock of ejections begins.
     epoch: Instant,
@@ -133,7 +144,11 @@ impl Keeper {
             tiers: Tiers::default(),
             active: None,
             rivals: false,
-            go_back: false,
+            go_back: None,
+            asking: JoinSet::new(),
+            due: None,
+            judged: false,
+            stale: false,
             connect_times: RecentQuantile::default(),
             epoch: Instant::now(),
         }
@@ -143,7 +158,7 @@ impl Keeper {
     ///
     /// A name that does not resolve leaves its backend down; it is asked again soon.
     pub async fn start(&mut self) {
-        self.refresh().await;
+        self.resolve(|_| true).await;
         self.read_overrides();
         self.publish();
         self.watch();
@@ -164,6 +179,7 @@ impl Keeper {
         refreshes.tick().await;
         let pool = self.pool.clone();
         loop {
+            let due = self.due;
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Follow(settings, zone, told)) => {
@@ -173,12 +189,12 @@ impl Keeper {
                     None => return,
                 },
                 report = self.monitor.next() => self.take_report(report),
-                () = pool.has_news() => {
-                    sleep(GATHER).await;
-                    self.take_news();
-                }
-                _ = refreshes.tick() => {
-                    if self.refresh().await {
+                () = pool.has_news(), if due.is_none() => self.gather(),
+                () = sleep_until(due.unwrap_or_else(time::Instant::now)), if due.is_some() => self.take_news(),
+                // In the background: a resolver that takes its time holds up no probe and no verdict.
+                _ = refreshes.tick(), if self.asking.is_empty() => self.asking = self.ask_for_names(|_| true),
+                Some(answer) = self.asking.join_next(), if !self.asking.is_empty() => {
+                    if answer.is_ok_and(|answered| self.take_answer(answered)) {
                         self.publish();
                         self.watch();
                     }
@@ -205,7 +221,7 @@ impl Keeper {
             self.seats.push(seat);
         }
         followed.removed.extend(known.into_iter().flatten().map(|seat| seat.backend));
-        self.refresh_new().await;
+        self.resolve(|seat| seat.resolved.is_empty()).await;
         self.read_overrides();
         self.publish();
         self.watch();
@@ -243,11 +259,20 @@ impl Keeper {
         seat
     }
 
-    /// What operators have said may have changed; what sessions show has.
+    /// Has what has come in taken into account soon.
+    fn gather(&mut self) {
+        self.due.get_or_insert_with(|| time::Instant::now() + GATHER);
+    }
+
+    /// Takes in what operators have said and what probes and sessions have shown.
     fn take_news(&mut self) {
+        self.due = None;
         let said = self.read_overrides();
-        if self.judge_sessions() || said {
+        let shown = self.judge_sessions() | self.judged;
+        if shown || said {
             self.publish();
+        }
+        if said {
             self.watch();
         }
     }
@@ -265,7 +290,7 @@ impl Keeper {
                 |over: &Option<super::Override>| over.as_ref().is_some_and(|over| over.forced == Some(Forced::Enable));
             if enables(&over) {
                 // Enabling one is also how an operator goes back to its tier, and forgives what sessions have shown.
-                self.go_back = true;
+                self.go_back = Some(self.go_back.map_or(seat.spec.tier, |tier| tier.min(seat.spec.tier)));
                 seat.outlier.pardon();
                 seat.backend.evidence.forget();
             }
@@ -283,7 +308,7 @@ impl Keeper {
         let judged = self.judge_sessions();
         // A trial lets in one more each time, so that one session that says nothing does not hold it up.
         let on_trial = self.seats.iter().any(|seat| seat.outlier.is_on_trial());
-        if judged || on_trial || self.is_rising() {
+        if judged || on_trial || self.stale || self.is_rising() {
             self.publish();
         }
     }
@@ -309,8 +334,8 @@ impl Keeper {
         for seat in &mut self.seats {
             let (in_a_row, good, bad) = seat.backend.evidence.read();
             let (was_up, was_out) = (seat.state == BackendState::Up, seat.outlier.is_ejected());
-            let last_one = up <= usize::from(was_up);
-            let may_eject = was_out || !last_one && has_room(ejected, all, passive.max_ejected);
+            // One that is down or drained gets no sessions anyway, and would only take the room of one that does.
+            let may_eject = was_out || was_up && up > 1 && has_room(ejected, all, passive.max_ejected);
             let change = seat.outlier.look(Reading { in_a_row, good, bad }, passive, now, may_eject);
             changed |= change.is_some();
             match change {
@@ -349,13 +374,16 @@ impl Keeper {
         if changed == Some(Standing::Up) {
             // What was held against a server that was down says nothing about one that is up.
             seat.backend.observe_success();
+            seat.backend.evidence.forget();
+            seat.outlier.absolve();
         }
         let in_transition = tracker.in_transition();
-        let news = seat.backend.last_probe().is_none_or(|before| before.error != last.error);
+        self.stale |= seat.backend.last_probe().and_then(|before| before.error.clone()) != last.error;
         seat.backend.note_probe(Some(last));
         self.monitor.again(report.id, in_transition);
-        if changed.is_some() || news {
-            self.publish();
+        if changed.is_some() {
+            self.judged = true;
+            self.gather();
         }
     }
 
@@ -393,37 +421,37 @@ impl Keeper {
         self.monitor.follow(schedule, self.seats.iter().filter_map(subject).collect());
     }
 
-    /// Asks for all host names at once; says whether anything changed.
-    async fn refresh(&mut self) -> bool {
-        self.resolve(|_| true).await
-    }
-
-    /// Asks for the host names of backends that have no address yet.
-    async fn refresh_new(&mut self) -> bool {
-        self.resolve(|seat| seat.resolved.is_empty()).await
-    }
-
-    async fn resolve(&mut self, wanted: impl Fn(&Seat) -> bool) -> bool {
-        let mut answers = JoinSet::new();
-        for (index, seat) in self.seats.iter().enumerate().filter(|(_, seat)| wanted(seat)) {
-            if let BackendAddress::Host(host, port) = &seat.spec.address {
-                let (resolver, host, port) = (self.tools.resolver.clone(), host.clone(), *port);
-                answers.spawn(async move { (index, discover::resolve(&*resolver, &host, port).await) });
+    /// Asks for the host names of some backends, all at once, and waits for the answers.
+    async fn resolve(&mut self, wanted: impl Fn(&Seat) -> bool) {
+        let mut answers = self.ask_for_names(wanted);
+        while let Some(answer) = answers.join_next().await {
+            if let Ok(answered) = answer {
+                self.take_answer(answered);
             }
         }
-        let mut changed = false;
-        while let Some(answer) = answers.join_next().await {
-            let Ok((index, answer)) = answer else {
-                continue;
-            };
-            changed |= self.take_answer(index, answer);
-        }
-        changed
     }
 
-    /// Takes an answer in; an error keeps the last good one.
-    fn take_answer(&mut self, index: usize, answer: Result<Vec<SocketAddr>, DiscoverError>) -> bool {
-        let seat = &mut self.seats[index];
+    /// Asks for the host names of some backends, all at once.
+    fn ask_for_names(&self, wanted: impl Fn(&Seat) -> bool) -> JoinSet<Answered> {
+        let mut answers = JoinSet::new();
+        for seat in self.seats.iter().filter(|seat| wanted(seat)) {
+            if let BackendAddress::Host(host, port) = &seat.spec.address {
+                let (resolver, host, port) = (self.tools.resolver.clone(), host.clone(), *port);
+                let (id, asked) = (seat.backend.id, seat.spec.address.clone());
+                answers.spawn(async move {
+                    let answer = discover::resolve(&*resolver, &host, port).await;
+                    Answered { id, asked, answer }
+                });
+            }
+        }
+        answers
+    }
+
+    /// Takes an answer in, and says whether it changes anything; an error keeps the last good one.
+    fn take_answer(&mut self, Answered { id, asked, answer }: Answered) -> bool {
+        // A reload may have come between.
+        let still = |seat: &&mut Seat| seat.backend.id == id && seat.spec.address == asked;
+        let Some(seat) = self.seats.iter_mut().find(still) else { return false };
         let address = seat.spec.address.to_string();
         match answer {
             Ok(answer) => {
@@ -453,7 +481,8 @@ impl Keeper {
     /// Makes what is known what sessions choose from, and says what has changed.
     fn publish(&mut self) {
         let settings = self.pool.settings();
-        let went: Vec<Went> = self.seats.iter_mut().filter_map(|seat| settle(&self.pool.name, seat)).collect();
+        (self.judged, self.stale) = (false, false);
+        self.seats.iter_mut().for_each(|seat| settle(&self.pool.name, seat));
         let fail_open = self.fails_open(&settings);
         let usable: Vec<bool> = self.seats.iter().map(|seat| may_serve(seat, fail_open)).collect();
         let usable = self.serve_one_tier(&settings, usable);
@@ -461,16 +490,15 @@ impl Keeper {
         let (members, facts) =
             self.seats.iter().zip(&usable).map(|(seat, usable)| self.seat(seat, *usable, &settings)).unzip();
         self.pool.publish(facts, members);
-        for went in went {
-            self.order(&settings, &went, fail_open);
-        }
+        self.order(&settings, fail_open);
     }
 
     /// Whether so few are up that all are used; says when that changes.
     fn fails_open(&self, settings: &plan::Pool) -> bool {
         let counted = self.seats.iter().filter(|seat| !seat.is_out_of_service());
-        let (all, up) =
-            counted.fold((0, 0), |(all, up), seat| (all + 1, up + usize::from(seat.state == BackendState::Up)));
+        // Those that were not probed yet speak neither against themselves nor against the probes.
+        let may_be_up = |seat: &Seat| matches!(seat.state, BackendState::Up | BackendState::Unknown);
+        let (all, up) = counted.fold((0, 0), |(all, up), seat| (all + 1, up + usize::from(may_be_up(seat))));
         let opens = (up as f64) < settings.health.fail_open_below * f64::from(all);
         if self.pool.fail_open.swap(opens, Relaxed) != opens {
             match opens {
@@ -485,43 +513,42 @@ impl Keeper {
 
     /// Takes the use from tiers that are better than the one that serves: they stand by until failback.
     fn serve_one_tier(&mut self, settings: &plan::Pool, mut usable: Vec<bool>) -> Vec<bool> {
-        let tier_of_usable =
-            self.seats.iter().zip(&usable).filter(|(_, usable)| **usable).map(|(seat, _)| seat.spec.tier);
-        let tiers: std::collections::BTreeSet<u8> = tier_of_usable.collect();
+        let tiers = self.fit_tiers(settings, &usable);
         let best = tiers.first().copied();
-        let still = self.tiers.serving().is_some_and(|serving| tiers.contains(&serving));
-        let moved = match std::mem::take(&mut self.go_back) {
-            true => self.tiers.go_back(best),
-            false => self.tiers.look(best, still, settings.failback),
+        let before = self.tiers.serving();
+        let still = before.is_some_and(|serving| tiers.contains(&serving));
+        let moved = match self.go_back.take().filter(|tier| before.is_some_and(|serving| *tier < serving)) {
+            Some(_) => self.tiers.go_back(best),
+            None => self.tiers.look(best, still, settings.failback),
         };
-        if let Some(moved) = moved {
-            self.tier_moved(settings, moved);
+        let failed_back = moved.is_some_and(Moved::is_failback);
+        if let Some(Moved { from, to }) = moved {
+            match failed_back {
+                true => tracing::info!(pool = %self.pool.name, from, to, "a better tier serves again"),
+                false => {
+                    tracing::warn!(pool = %self.pool.name, from, to, "a worse tier serves: nothing better is usable")
+                }
+            }
         }
-        if let Some(serving) = self.tiers.serving() {
-            self.seats
-                .iter()
-                .zip(&mut usable)
-                .filter(|(seat, _)| seat.spec.tier < serving)
-                .for_each(|(_, usable)| *usable = false);
+        let Some(serving) = self.tiers.serving() else { return usable };
+        for (seat, usable) in self.seats.iter_mut().zip(&mut usable) {
+            seat.relieved = seat.spec.tier > serving && (seat.relieved || failed_back);
+            // One that is on trial in a better tier gets the sessions that it is tried with.
+            let tried = settings.failback == Failback::Auto && seat.outlier.is_on_trial();
+            *usable &= seat.spec.tier >= serving || tried;
         }
         usable
     }
 
-    fn tier_moved(&self, settings: &plan::Pool, moved: Moved) {
-        let Moved { from, to } = moved;
-        // What was ordered when it had to give way stands no longer.
-        for seat in self.seats.iter().filter(|seat| seat.spec.tier == to && seat.state == BackendState::Up) {
-            self.send(&seat.backend, OnChange::Keep, Cause::Removed);
-        }
-        if !moved.is_failback() {
-            return tracing::warn!(pool = %self.pool.name, from, to, "a worse tier serves: nothing better is usable");
-        }
-        tracing::info!(pool = %self.pool.name, from, to, "a better tier serves again");
-        if settings.on_failback != OnChange::Keep {
-            for seat in self.seats.iter().filter(|seat| seat.spec.tier > to) {
-                self.send(&seat.backend, settings.on_failback, Cause::Removed);
-            }
-        }
+    /// The tiers that could serve: those with a backend that is up. Where none is, those with one that gets sessions
+    /// all the same; a tier that is down or on trial does not take over from one that works.
+    fn fit_tiers(&self, settings: &plan::Pool, usable: &[bool]) -> BTreeSet<u8> {
+        // With `single_active` a trial needs the whole of the pool's sessions.
+        let sound =
+            |seat: &Seat| seat.state == BackendState::Up || settings.single_active && seat.outlier.is_on_trial();
+        let seats = || self.seats.iter().zip(usable).filter(|(_, usable)| **usable).map(|(seat, _)| seat);
+        let fit: BTreeSet<u8> = seats().filter(|seat| sound(seat)).map(|seat| seat.spec.tier).collect();
+        if fit.is_empty() { seats().map(|seat| seat.spec.tier).collect() } else { fit }
     }
 
     /// With `single_active`: takes the use from all but one, which keeps it for as long as it can.
@@ -614,47 +641,33 @@ impl Keeper {
         })
     }
 
-    /// What happens to sessions of a backend that became something else.
-    fn order(&self, settings: &plan::Pool, went: &Went, fail_open: bool) {
-        let (how, cause) = match went.to {
-            // Who says that probes may be wrong must not believe them here.
-            BackendState::Down if fail_open => (OnChange::Keep, Cause::BackendDown),
-            BackendState::Down => (settings.health.on_down, Cause::BackendDown),
-            // It will not have sessions while another has some.
-            BackendState::Ejected if settings.single_active => (settings.health.on_down, Cause::BackendDown),
-            BackendState::Draining => (went.within.map_or(OnChange::Keep, OnChange::Drain), Cause::Killed),
-            BackendState::Disabled if settings.single_active => (settings.health.on_down, Cause::Removed),
-            _ => (OnChange::Keep, Cause::BackendDown),
-        };
-        self.send(&went.backend, how, cause);
-    }
-
-    fn send(&self, backend: &Arc<Backend>, how: OnChange, cause: Cause) {
-        // Nobody obeys any more when the process is ending.
-        let _ = self.tools.orders.send(Order { backend: backend.clone(), how, cause });
+    /// Orders what is to happen to sessions, of those backends where that has changed.
+    fn order(&mut self, settings: &plan::Pool, fail_open: bool) {
+        for seat in &mut self.seats {
+            let treatment = treatment(seat, settings, fail_open);
+            if treatment == std::mem::replace(&mut seat.treated, treatment) {
+                continue;
+            }
+            let Treatment { how, cause, spares_newcomers } = treatment;
+            // Nobody obeys any more when the process is ending.
+            let _ = self.tools.orders.send(Order { backend: seat.backend.clone(), how, cause, spares_newcomers });
+        }
     }
 }
 
-/// A backend that became something else.
-struct Went {
-    backend: Arc<Backend>,
-    to: BackendState,
-    /// Drained by hand: over which time its sessions end.
-    within: Option<Duration>,
+/// What a host name of a backend stands for.
+#[derive(Debug)]
+struct Answered {
+    id: BackendId,
+    asked: BackendAddress,
+    answer: Result<Vec<SocketAddr>, DiscoverError>,
 }
 
 /// Makes a backend what all that is known of it amounts to. Each change is one line and one count.
-fn settle(pool: &str, seat: &mut Seat) -> Option<Went> {
+fn settle(pool: &str, seat: &mut Seat) {
     let (state, reason) = seat.judge();
-    let within = match seat.over.as_ref().and_then(|over| over.forced) {
-        Some(Forced::Drain { within_ms }) => within_ms.map(Duration::from_millis),
-        Some(Forced::Enable) | None => None,
-    };
-    let draining = within != seat.draining_within && state == BackendState::Draining;
-    seat.draining_within = within;
-    let went = Went { backend: seat.backend.clone(), to: state, within };
     if state == seat.state {
-        return draining.then_some(went);
+        return;
     }
     let (from, first) = (seat.state, !seat.settled);
     let seconds = seat.changed.elapsed().as_secs_f64();
@@ -663,7 +676,7 @@ fn settle(pool: &str, seat: &mut Seat) -> Option<Went> {
     seat.recovered = came_up.then(Instant::now);
     (seat.state, seat.since, seat.changed) = (state, SystemTime::now(), Instant::now());
     if first && state == BackendState::Up {
-        return None;
+        return;
     }
     seat.backend.cells.transitions[state as usize].inc();
     let (backend, address) = (&*seat.spec.name, seat.spec.address.to_string());
@@ -674,10 +687,9 @@ fn settle(pool: &str, seat: &mut Seat) -> Option<Went> {
             tracing::warn!(pool, backend, address, %from, to = %state, reason, probe_seconds, seconds_before = seconds, "backend changed");
         }
         _ => {
-            tracing::info!(pool, backend, address, %from, to = %state, reason, probe_seconds, seconds_before = seconds, "backend changed")
+            tracing::info!(pool, backend, address, %from, to = %state, reason, probe_seconds, seconds_before = seconds, "backend changed");
         }
     }
-    Some(went)
 }
 
 /// Whether sessions may go there, as far as it is about this one alone.

@@ -4,6 +4,8 @@ mod budget;
 mod explain;
 mod groups;
 mod keeper;
+#[cfg(test)]
+mod keeper_tests;
 mod lease;
 mod orders;
 mod overrides;
@@ -13,6 +15,7 @@ mod recent;
 mod seat;
 mod single;
 mod tiers;
+mod treatment;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -125,7 +128,10 @@ impl Pool {
             return backend.evidence.good();
         }
         backend.evidence.bad();
-        self.news.notify_one();
+        // Without `passive` nobody judges by it.
+        if self.settings.load().health.passive.is_some() {
+            self.news.notify_one();
+        }
     }
 
     /// Has the keeper take over what an operator has said about `backend`, and waits until sessions heed it; not for

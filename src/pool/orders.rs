@@ -17,6 +17,8 @@ pub struct Order {
     pub how: OnChange,
     /// What they end of.
     pub cause: Cause,
+    /// Only sessions that were accepted before this order; those that come later are left alone.
+    pub spares_newcomers: bool,
 }
 
 /// Where orders go. Whoever sends does not wait.

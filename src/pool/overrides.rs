@@ -65,6 +65,8 @@ impl fmt::Display for Say {
 #[derive(Debug, Default)]
 pub struct Overrides {
     said: Mutex<Said>,
+    /// Held by the one who changes `said`, also while the file is written: readers do not wait for a disk.
+    changing: Mutex<()>,
     /// Where they outlive the process.
     file: Option<PathBuf>,
 }
@@ -79,6 +81,8 @@ struct State {
 }
 
 const VERSION: u32 = 1;
+/// What a policy can reckon with.
+const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
 /// A state file is written by this program; one that is larger was not.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -104,7 +108,11 @@ impl Overrides {
         if state.version != VERSION {
             return Err(io::Error::other(format!("its version is {}, this program knows {VERSION}", state.version)));
         }
-        Ok(Self { said: Mutex::new(state.overrides), file })
+        let said = state.overrides.values().flat_map(|backends| backends.values());
+        if let Some(weight) = said.filter_map(|over| over.weight).find(|weight| !WEIGHTS.contains(weight)) {
+            return Err(io::Error::other(format!("a weight of {weight} is none: mend it, 1 to 65535")));
+        }
+        Ok(Self { said: Mutex::new(state.overrides), file, ..Self::default() })
     }
 
     /// What was said about a backend.
@@ -117,8 +125,8 @@ impl Overrides {
     /// # Errors
     /// The state file cannot be written; then nothing has changed.
     pub fn say(&self, pool: &str, backend: &str, say: Say, now: SystemTime) -> io::Result<Option<Override>> {
-        let mut said = self.lock();
-        let mut next = said.clone();
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.lock().clone();
         let of_pool = next.entry(pool.to_owned()).or_default();
         let mut over = of_pool.remove(backend).unwrap_or_default();
         match say {
@@ -138,7 +146,7 @@ impl Overrides {
         if let Some(path) = &self.file {
             store(path, &next)?;
         }
-        *said = next;
+        *self.lock() = next;
         Ok(result)
     }
 
@@ -202,7 +210,8 @@ mod tests {
     fn a_file_that_is_something_else_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.json");
-        for text in ["", "{", "[]", r#"{"version":2,"overrides":{}}"#, r#"{"version":1}"#, "\0"] {
+        const WEIGHTLESS: &str = r#"{"version":1,"overrides":{"p":{"b":{"weight":0,"at":1}}}}"#;
+        for text in ["", "{", "[]", r#"{"version":2,"overrides":{}}"#, r#"{"version":1}"#, "\0", WEIGHTLESS] {
             std::fs::write(&path, text).expect("written");
             let error = Overrides::load(Some(path.clone())).expect_err(text);
             assert!(!error.to_string().is_empty());

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::overrides::{Forced, Override};
+use super::treatment::Treatment;
 use crate::backend::Backend;
 use crate::config::plan::{self, BackendAddress, ProbeAt};
 use crate::discover::DiscoverError;
@@ -30,8 +31,10 @@ pub(super) struct Seat {
     pub(super) ejected_for: String,
     /// What was said by hand.
     pub(super) over: Option<Override>,
-    /// Over which time its sessions end, if it is drained and they do.
-    pub(super) draining_within: Option<Duration>,
+    /// What was last ordered about its sessions.
+    pub(super) treated: Treatment,
+    /// Whether a better tier took over from its own, and its own has not served since.
+    pub(super) relieved: bool,
     /// Whether `state` was ever judged.
     pub(super) settled: bool,
     pub(super) state: BackendState,
@@ -53,7 +56,8 @@ impl Seat {
             outlier: Outlier::default(),
             ejected_for: String::new(),
             over: None,
-            draining_within: None,
+            treated: Treatment::KEEP,
+            relieved: false,
             settled: false,
             state: BackendState::Unknown,
             since: SystemTime::now(),
@@ -119,8 +123,12 @@ impl Seat {
         }
     }
 
+    /// What the last probe found, of one that is down or about to be.
     fn probe_error(&self) -> Arc<str> {
-        self.backend.last_probe().and_then(|probe| probe.error.clone()).unwrap_or_else(|| "failed".into())
+        match self.backend.last_probe() {
+            None => "failed".into(),
+            Some(probe) => probe.error.clone().unwrap_or_else(|| "good again, but not often enough yet".into()),
+        }
     }
 
     /// What is to be said of one that is up all the same.
@@ -148,6 +156,8 @@ fn unix(path: &Path) -> Target {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::backend::{LastProbe, Registry};
     use crate::balance::CATALOGUE;

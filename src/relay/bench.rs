@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -29,7 +30,17 @@ pub struct Workbench {
     /// Set when a pipe is taken, cleared by [`Workbench::tidy`].
     used: AtomicUsize,
     engines: [Lane; Engine::ALL.len()],
+    /// Where the clock of the next two begins; they are milliseconds.
+    began: Instant,
+    /// When the worker last looked over its sessions.
+    looked_at: AtomicU64,
+    /// When it last came late to that; 0 is never.
+    late_at: AtomicU64,
 }
+
+/// A worker that does not come to look over its sessions for so long was stopped, or starved. It looks several times
+/// a second.
+pub const HELD_UP: Duration = Duration::from_secs(1);
 
 /// A pipe with nothing in it, or held by the one flow whose bytes are in it.
 #[derive(Debug)]
@@ -56,7 +67,29 @@ impl Workbench {
             open: Default::default(),
             used: AtomicUsize::new(0),
             engines: Default::default(),
+            began: Instant::now(),
+            looked_at: AtomicU64::new(0),
+            late_at: AtomicU64::new(0),
         }
+    }
+
+    /// The worker begins to look over its sessions.
+    pub fn look(&self, at: Instant) {
+        let now = self.clock(at);
+        if now - self.looked_at.swap(now, Relaxed).min(now) >= HELD_UP.as_millis() as u64 {
+            self.late_at.store(now, Relaxed);
+        }
+    }
+
+    /// Whether the worker is held up, or was a moment ago: what seems to have taken long may have waited for it.
+    pub fn was_held_up(&self, at: Instant) -> bool {
+        let (now, limit) = (self.clock(at), HELD_UP.as_millis() as u64);
+        let late_at = self.late_at.load(Relaxed);
+        now.saturating_sub(self.looked_at.load(Relaxed)) >= limit || late_at > 0 && now.saturating_sub(late_at) < limit
+    }
+
+    fn clock(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.began).as_millis() as u64
     }
 
     /// The worker's number.
@@ -110,4 +143,21 @@ impl Workbench {
 /// A poisoned lock means a session panicked in mid-use; scratch bytes and empty pipes have no state to lose.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_come_to_look_is_held_up_and_for_a_moment_after() {
+        let bench = Workbench::new(0, 1);
+        let at = |millis| bench.began + Duration::from_millis(millis);
+        bench.look(at(250));
+        assert!(!bench.was_held_up(at(1200)) && bench.was_held_up(at(1300)));
+        bench.look(at(5000));
+        assert!(bench.was_held_up(at(5500)), "what came meanwhile is read now");
+        bench.look(at(5900));
+        assert!(!bench.was_held_up(at(6001)));
+    }
 }

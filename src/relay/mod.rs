@@ -17,7 +17,7 @@ use crate::net::Stream;
 
 use flow::Flow;
 
-pub use bench::{MOST_PIPES, Workbench};
+pub use bench::{HELD_UP, MOST_PIPES, Workbench};
 pub use tally::{Meter, Tally};
 
 /// The two sockets of a session.

@@ -174,7 +174,8 @@ impl Meter<'_> {
             self.backend.cells.first_byte_seconds.add(took);
             self.backend.observe(took, Instant::now());
             if self.tally.witness() {
-                let late = self.pool.first_byte_within().is_some_and(|within| took > within);
+                let late = self.pool.first_byte_within().is_some_and(|within| took > within)
+                    && !self.bench.was_held_up(Instant::now());
                 self.pool.witness(self.backend, !late);
             }
         }

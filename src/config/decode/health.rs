@@ -30,7 +30,7 @@ impl<'a> Decoder<'a, '_> {
             at: self.probe_at(&section),
             start_up: section.read("start", word(&[("up", true), ("down", false)])).unwrap_or(true),
             concurrency: section.value("concurrency", size),
-            on_down: self.on_down(&section, single_active),
+            on_down: self.on_leaving(&section, "on_down", single_active),
             fail_open_below: section.value("fail_open_below", scalar::share),
             passive: self.passive(&section, backends),
         };
@@ -61,18 +61,19 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    /// With `single_active` sessions that stayed on a backend that is down would keep all others from being used.
-    fn on_down(&mut self, section: &Section<'a>, single_active: bool) -> OnChange {
-        let on_down = on_change(section, "on_down");
-        match section.find("on_down") {
+    /// `on_down` or `on_failback`. With `single_active` sessions that stayed where they were would keep the backend
+    /// that is to have them from being used.
+    pub(super) fn on_leaving(&mut self, section: &Section<'a>, name: &str, single_active: bool) -> OnChange {
+        let how = on_change(section, name);
+        match section.find(name) {
             None if single_active => OnChange::Reset,
-            Some(found) if single_active && on_down == OnChange::Keep => {
-                let message = "`keep` and `single_active` exclude each other: sessions that stay on a backend that is \
-                               down keep the next one from being used; write `reset`, or `{ drain: 30s }`";
+            Some(found) if single_active && how == OnChange::Keep => {
+                let message = "`keep` and `single_active` exclude each other: sessions that stay on the backend they \
+                               have keep the next one from being used; write `reset`, or `{ drain: 30s }`";
                 self.report.error(found.node.at, &found.path, message);
-                on_down
+                how
             }
-            _ => on_down,
+            _ => how,
         }
     }
 
@@ -197,7 +198,7 @@ impl<'a> Decoder<'a, '_> {
 }
 
 /// `keep`, `reset` or `{ drain: 5m }`.
-pub(super) fn on_change(section: &Section<'_>, name: &str) -> OnChange {
+fn on_change(section: &Section<'_>, name: &str) -> OnChange {
     let read = |node: &Node| match chosen(node).ok_or(())? {
         ("keep", ..) => Ok(OnChange::Keep),
         ("reset", ..) => Ok(OnChange::Reset),

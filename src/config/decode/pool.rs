@@ -13,7 +13,6 @@ use super::super::plan::{Backend, BackendAddress, Failback, HashKey, HashSpec, L
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
-use super::health::on_change;
 use super::{Decoder, off_or_duration, size, small, stream_tcp, zone};
 
 /// A seat in a pool's snapshot is a 16-bit number.
@@ -36,7 +35,7 @@ impl<'a> Decoder<'a, '_> {
             queue: self.queue(name, section, &backends),
             health: self.health(section, &backends, single_active),
             failback: section.read("failback", word(FAILBACKS)).unwrap_or(Failback::Auto),
-            on_failback: on_change(section, "on_failback"),
+            on_failback: self.on_leaving(section, "on_failback", single_active),
             single_active,
             backends,
             tier_spill_below: section.value("tier_spill_below", scalar::share),

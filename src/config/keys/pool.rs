@@ -33,7 +33,13 @@ pub(in super::super) const POOL: &[Key] = &[
     )
     .default("0%"),
     Key::new("failback", FAILBACK, "How a better tier takes over again once it is usable.").default("auto"),
-    Key::new("on_failback", ON_CHANGE, "What happens to sessions of the tiers it takes over from.").default("keep"),
+    Key::new(
+        "on_failback",
+        ON_CHANGE,
+        "What happens to the sessions that the tiers it takes over from have then. With `single_active` it is `reset` \
+         unless it is said.",
+    )
+    .default("keep"),
     Key::new(
         "single_active",
         BOOL,
@@ -162,8 +168,10 @@ const DISCOVER: &[Key] = &[
 ];
 
 const FAILBACK: Kind = Kind::Choice(FAILBACK_WORDS);
-const FAILBACK_WORDS: &[Choice] =
-    &[Choice::word("auto", "as soon as it is usable"), Choice::word("manual", "when an operator enables it")];
+const FAILBACK_WORDS: &[Choice] = &[
+    Choice::word("auto", "as soon as it is usable"),
+    Choice::word("manual", "when an operator enables a backend of it"),
+];
 
 const CONNECT: &[Key] = &[
     Key::new("timeout", TIMEOUT, "For one attempt, all of it: TCP, PROXY header, TLS.").default("2s"),
