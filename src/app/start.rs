@@ -80,13 +80,13 @@ fn remedy(error: &io::Error) -> &'static str {
 pub(super) async fn start(plan: Plan, logging: &Logging) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptor_limit();
     let workers = worker_count(&plan);
+    let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
     let access = AccessLogs::open(&plan).map_err(StartError::Log)?;
     let endpoints = bind_endpoints(&plan)?;
     let mut bound = bind_all(&plan, workers)?;
     let runtimes =
         (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
 
-    let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let connector = connect::system(); // one for all: sessions and probes take turns at its source addresses
     let tools = Tools {

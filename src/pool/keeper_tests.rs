@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::sleep;
 use tower::util::BoxCloneSyncService;
 
 use super::{Keeper, KeeperHandle, Order, Pool, Say, SharedOverrides, Tools};
-use crate::balance::CATALOGUE;
+use crate::balance::{CATALOGUE, Draw};
 use crate::config::plan::OnChange;
 use crate::connect::{ConnectError, Connector, Dial};
 use crate::discover::{Resolution, Resolver};
@@ -196,6 +196,34 @@ async fn what_sessions_showed_of_a_server_that_was_down_is_forgotten_when_it_is_
     (0..5).for_each(|_| a.evidence.bad());
     stage.sick(&[]).await;
     assert_eq!((stage.state(0), a.cells.ejections.get()), (State::Up, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_come_up_have_their_turn_and_those_that_are_down_leave_an_even_round() {
+    for policy in CATALOGUE.policies {
+        let mut stage = stage(THREE, "start: down", &format!("policy: {},", policy.name)).await;
+        let served = |stage: &Stage| {
+            let draw = |key: u64| Draw { key: mix(key), entropy: mix(key), now: Instant::now(), tried: &[] };
+            let leases: Vec<_> = (0..300).filter_map(|key| stage.pool.lease(&draw(key)).ok()).collect();
+            ["a", "b", "c"].map(|name| leases.iter().filter(|lease| *lease.backend().name == *name).count())
+        };
+        assert_eq!(served(&stage), [0; 3], "{}", policy.name);
+        stage.sick(&[1]).await;
+        let [a, b, c] = served(&stage);
+        assert_eq!((a, b + c), (0, 300), "{}", policy.name);
+        stage.sick(&[]).await;
+        let [a, b, c] = served(&stage);
+        let even = [a, b, c].iter().all(|count| (60..=140).contains(count));
+        assert!(even || policy.name == "first", "{}: {a} {b} {c}", policy.name);
+        stage.sick(&[2]).await;
+        let [a, b, c] = served(&stage);
+        let even = (110..=190).contains(&a) && b == 0;
+        assert!(even || policy.name == "first", "{}: {a} {b} {c}", policy.name);
+    }
+}
+
+fn mix(key: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&key.to_le_bytes())
 }
 
 /// Answers once, and then never.

@@ -260,9 +260,13 @@ impl Snapshot {
         self.choices.first().map(|choice| &*choice.policy)
     }
 
-    /// The policy of a group of the same members with the same weights, if there is one.
+    /// The policy of a group that is the same as far as policies are made of it, if there is one.
     fn policy_of(&self, spec: &plan::PolicySpec, members: &[Member]) -> Option<Arc<dyn Policy>> {
-        let same = |a: &Member, b: &Member| a.backend.id == b.backend.id && a.weight == b.weight;
+        // Only a table of keys is made over all members; a schedule is made of those that are usable.
+        let table = spec.hash.is_some();
+        let same = |a: &Member, b: &Member| {
+            a.backend.id == b.backend.id && a.weight == b.weight && (table || a.usable == b.usable)
+        };
         let fits = |choice: &&Choice| {
             choice.members.len() == members.len() && choice.members.iter().zip(members).all(|(a, b)| same(a, b))
         };

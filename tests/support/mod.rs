@@ -6,11 +6,13 @@
 
 mod admin;
 mod lines;
+mod moody;
 mod peer;
 mod process;
 mod proxy;
 
 pub(crate) use admin::{Admin, Scrape};
+pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};
 pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};
 pub(crate) use proxy::{Proxy, Setup, binary};

@@ -117,6 +117,22 @@ impl Peer {
         }
     }
 
+    /// The same, until an error or the end.
+    pub(crate) fn try_hear(&mut self, length: u64) -> std::io::Result<()> {
+        let mut left = length;
+        let mut buffer = vec![0; length.min(CHUNK) as usize];
+        while left > 0 {
+            match (&self.socket).read(&mut buffer[..left.min(CHUNK) as usize])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => {
+                    self.hears.check(&buffer[..read]);
+                    left -= read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads and checks until a clean end of stream; returns how many bytes came.
     #[track_caller]
     pub(crate) fn hear_all(&mut self) -> u64 {

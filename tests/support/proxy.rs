@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::admin::{Admin, Scrape};
 use super::lines::Lines;
 use super::process::end;
-use super::{Backend, PATIENCE, Peer, Service};
+use super::{Backend, Moody, PATIENCE, Peer, Service};
 
 /// A proxy to be: admin on a free port, listener `front` on a free port, pool `back`.
 /// Extra YAML lines go under the process, the listener or the pool.
@@ -52,6 +52,11 @@ impl Setup {
     /// With a file of the test's own.
     pub(crate) fn file(yaml: impl Into<String>) -> Self {
         Self { whole: Some(yaml.into()), ..Self::to::<SocketAddr>([]) }
+    }
+
+    /// The test's own file, with something in it replaced.
+    pub(crate) fn replace(self, from: &str, to: &str) -> Self {
+        Self { whole: self.whole.map(|whole| whole.replace(from, to)), ..self }
     }
 
     /// One more backend.
@@ -242,6 +247,26 @@ impl Proxy {
         assert_eq!(last, value, "{series}");
     }
 
+    /// The `index`th backend of the first pool, as the API tells it.
+    #[track_caller]
+    pub(crate) fn backend(&self, index: usize) -> Value {
+        self.admin().json("/api/v1/pools")["pools"][0]["backends"][index].clone()
+    }
+
+    /// Waits until that backend is in this state; returns what the API tells of it then.
+    #[track_caller]
+    pub(crate) fn backend_becomes(&self, index: usize, state: &str) -> Value {
+        let start = Instant::now();
+        loop {
+            let backend = self.backend(index);
+            if backend["state"] == state {
+                return backend;
+            }
+            assert!(start.elapsed() < PATIENCE, "not {state}: {backend}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// A fresh scrape.
     #[track_caller]
     pub(crate) fn scrape(&self) -> Scrape {
@@ -349,6 +374,12 @@ impl Address for &Backend {
 }
 
 impl Address for &Service {
+    fn text(&self) -> String {
+        self.address().to_string()
+    }
+}
+
+impl Address for &Moody {
     fn text(&self) -> String {
         self.address().to_string()
     }
