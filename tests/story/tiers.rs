@@ -54,8 +54,8 @@ fn a_better_tier_takes_over_again_and_sessions_of_the_other_stay() {
     assert_eq!(served(&proxy).1, "first");
     moody[0].is(Mood::Sick);
     proxy.logs("a worse tier serves");
-    let (mut on_second, name) = served(&proxy);
-    assert_eq!(name, "second");
+    until_served_by(&proxy, "second"); // the line comes just before it is so
+    let (mut on_second, _) = served(&proxy);
     moody[0].is(Mood::Well);
     proxy.logs("a better tier serves again");
     until_served_by(&proxy, "first");
@@ -83,7 +83,9 @@ fn failback_ends_the_sessions_it_is_about_and_none_that_begin_later() {
             assert_eq!(spread, on_failback != "reset", "{:?}", start.elapsed());
             lives(&mut on_first);
         }
-        proxy.metric_becomes("peerway_sessions_closed_total{cause=\"removed\",side=\"proxy\"}", 20.0);
+        let removed = "peerway_sessions_closed_total{cause=\"removed\",side=\"proxy\"}";
+        // And perhaps one that was being served when it happened.
+        eventually("their ends in the books", || (20.0..=22.0).contains(&proxy.metric(removed)).then_some(()));
     }
 }
 
