@@ -1,20 +1,29 @@
 //! PROXY protocol, versions 1 (text) and 2 (binary): who the client is, said before its first byte.
 //!
 //! As `proxy-protocol.txt` of HAProxy defines it (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>);
-//! section numbers in this folder are that text's. A header is a value, and writing one is total over it.
+//! section numbers in this folder are that text's. A header is a value: reading gives one, and writing is total over it.
 
+mod parse;
 mod tlv;
 mod write;
 
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-pub use tlv::{Tlvs, TooLong, UNIQUE_ID};
+pub use parse::parse;
+pub use tlv::{ALPN, AUTHORITY, Tlvs, TooLong, UNIQUE_ID};
 
 /// What version 2 starts with (2.2); no other protocol does.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, its line end included (2.1).
 pub const LONGEST_V1: usize = 107;
+/// Of version 2: signature, command, family, length.
+const FIXED: usize = SIGNATURE.len() + 4;
+/// What may follow them in a header that is read, bytes. Addresses take 216 at most and the fields of real senders
+/// some hundreds; a limit is needed because the length alone would allow 64 KiB of a peer's choice in each session.
+pub const MOST_V2: usize = 4096;
+/// The longest header that is read, of either version.
+pub const LONGEST: usize = FIXED + MOST_V2;
 
 /// Whom a connection comes from and where it went to.
 #[derive(Debug, Clone, PartialEq, Eq)]

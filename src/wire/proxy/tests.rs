@@ -65,14 +65,14 @@ fn fields_that_leave_no_room_are_refused_and_the_longest_fit_into_any_header() {
 }
 
 /// Any address: plain, mapped, and those that print longest.
-fn address() -> impl Strategy<Value = SocketAddr> {
+pub(super) fn address() -> impl Strategy<Value = SocketAddr> {
     let full = any::<u128>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits | 0x1000 << 112)));
     let mapped = any::<u32>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(0xffff_0000_0000 | u128::from(bits))));
     let ip = prop_oneof![any::<IpAddr>(), full, mapped];
     (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
 }
 
-fn header() -> impl Strategy<Value = Header> {
+pub(super) fn header() -> impl Strategy<Value = Header> {
     let path = proptest::collection::vec(any::<u8>(), 0..=UnixPath::LENGTH);
     let path = path.prop_map(|path| UnixPath::new(&path).unwrap());
     prop_oneof![

@@ -2,12 +2,19 @@
 
 use std::fmt;
 
+use super::super::Malformed;
 use super::UnixPath;
 
+/// `PP2_TYPE_ALPN`: the protocol that the client and the sender's TLS agreed on (2.2.1).
+pub const ALPN: u8 = 0x01;
+/// `PP2_TYPE_AUTHORITY`: the host name that the client asked for, as in SNI (2.2.2).
+pub const AUTHORITY: u8 = 0x02;
 /// `PP2_TYPE_UNIQUE_ID`: names the connection over several proxies; at most 128 bytes (2.2.5).
 pub const UNIQUE_ID: u8 = 0x05;
 /// `PP2_TYPE_CRC32C`: a checksum of the header (2.2.3).
 pub(super) const CRC32C: u8 = 0x03;
+/// `PP2_TYPE_SSL`: what the sender's TLS knows of the client, in fields of its own (2.2.6).
+const SSL: u8 = 0x20;
 /// What the checksum takes up: type, length, value.
 pub(super) const CRC32C_FIELD: usize = 3 + 4;
 /// The header's length is 16 bits and covers addresses, fields and checksum.
@@ -33,6 +40,17 @@ impl Tlvs {
         Ok(())
     }
 
+    /// The first field of this kind. Of what a peer sent there are those that [`KEPT`] names.
+    pub fn get(&self, kind: u8) -> Option<&[u8]> {
+        // What `push` has put together always comes apart again.
+        Fields(&self.0).map_while(Result::ok).find(|field| field.kind == kind).map(|field| field.value)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// As they travel.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -50,3 +68,83 @@ impl fmt::Display for TooLong {
 }
 
 impl std::error::Error for TooLong {}
+
+/// Kinds of fields that are of use to a session, each with the most bytes that are kept of one. Sessions hold them for
+/// as long as they live, so one that is longer than any real value is left out.
+pub(super) const KEPT: [(u8, usize); 4] = [(ALPN, 255), (AUTHORITY, 255), (UNIQUE_ID, 128), (SSL, 1024)];
+
+/// The fields of `header` that are kept, the first of each kind; `fields` are all of them, as they travel.
+///
+/// # Errors
+/// They do not end exactly where the header does, those inside the field about TLS do not either, or the checksum, if
+/// there is one, is wrong.
+pub(super) fn kept(header: &[u8], fields: &[u8]) -> Result<Tlvs, Malformed> {
+    let mut kept = Tlvs::default();
+    let end = header.len();
+    let mut at = end - fields.len();
+    for field in Fields(fields) {
+        let Field { kind, value } = field?;
+        at += 3 + value.len();
+        match kind {
+            CRC32C => verify(header, at, value)?,
+            SSL => inside(value)?,
+            _ => {}
+        }
+        if KEPT.iter().any(|(of, most)| *of == kind && value.len() <= *most) && kept.get(kind).is_none() {
+            // A header that was read is far shorter than one that could be written.
+            let _ = kept.push(kind, value);
+        }
+    }
+    kept.0.shrink_to_fit();
+    Ok(kept)
+}
+
+/// Checks the checksum that ends at `end`: it is taken over the header with zeros in its own place (2.2.3).
+fn verify(header: &[u8], end: usize, value: &[u8]) -> Result<(), Malformed> {
+    let Ok(sum) = <[u8; 4]>::try_from(value) else {
+        return Err(Malformed(format!("a checksum of {} bytes in a PROXY header", value.len())));
+    };
+    let before = crc32c::crc32c(&header[..end - sum.len()]);
+    let zeroed = crc32c::crc32c_append(before, &[0; 4]);
+    if crc32c::crc32c_append(zeroed, &header[end..]) == u32::from_be_bytes(sum) {
+        Ok(())
+    } else {
+        Err(Malformed("the checksum of a PROXY header is wrong".to_owned()))
+    }
+}
+
+/// Checks the fields inside the one about TLS, which stand behind one byte of flags and four of a result (2.2.6).
+fn inside(value: &[u8]) -> Result<(), Malformed> {
+    let short = || Malformed(format!("a field of {} bytes about TLS in a PROXY header", value.len()));
+    Fields(value.get(5..).ok_or_else(short)?).try_for_each(|field| field.map(drop))
+}
+
+/// One field.
+struct Field<'a> {
+    kind: u8,
+    value: &'a [u8],
+}
+
+/// The fields in some bytes, and an error last if those end in the midst of one.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = split(self.0);
+        self.0 = field.as_ref().map_or(&[], |(_, rest)| rest);
+        let cut = || Malformed("a PROXY header ends in the midst of a field".to_owned());
+        Some(field.map(|(field, _)| field).ok_or_else(cut))
+    }
+}
+
+/// The first field, and what is behind it.
+fn split(bytes: &[u8]) -> Option<(Field<'_>, &[u8])> {
+    let ([kind, high, low], rest) = bytes.split_first_chunk()?;
+    let (value, rest) = rest.split_at_checked(u16::from_be_bytes([*high, *low]).into())?;
+    Some((Field { kind: *kind, value }, rest))
+}

@@ -3,10 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::tlv::{CRC32C, CRC32C_FIELD};
-use super::{Header, SIGNATURE, Tlvs, UnixPath};
-
-/// Signature, command, family, length.
-const FIXED: usize = SIGNATURE.len() + 4;
+use super::{FIXED, Header, SIGNATURE, Tlvs, UnixPath};
 
 /// Version 2 in the high half; who speaks in the low one (2.2).
 const LOCAL: u8 = 0x20;
@@ -14,9 +11,9 @@ const PROXY: u8 = 0x21;
 
 /// The address family in the high half, stream sockets in the low one (2.2).
 const UNSPECIFIED: u8 = 0x00;
-const TCP4: u8 = 0x11;
-const TCP6: u8 = 0x21;
-const UNIX_STREAM: u8 = 0x31;
+pub(super) const TCP4: u8 = 0x11;
+pub(super) const TCP6: u8 = 0x21;
+pub(super) const UNIX_STREAM: u8 = 0x31;
 
 impl Header {
     /// Version 1 (2.1): one line, at most [`super::LONGEST_V1`] bytes. It has TCP addresses, or says that it has none.
