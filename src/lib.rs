@@ -1,7 +1,7 @@
 //! Peerway: a load-balancing TCP reverse proxy.
 //!
 //! A client that connects is let in at a [`listener`] (under the limits of [`admission`]), its story is
-//! told in [`session`]: [`route`] says which [`pool`] it goes to, the pool's policy ([`balance`]) picks
+//! told in [`session`]: [`intake`] learns who it is, [`route`] says which [`pool`] it goes to, the pool's policy ([`balance`]) picks
 //! a [`backend`], [`upstream`] reaches it through [`connect`] ([`tls`] encrypts), [`relay`] moves the bytes both ways, and
 //! [`ledger`] writes down the one way it ended. Around that, [`config`] turns YAML into a plan,
 //! [`discover`] finds addresses, [`health`] finds out who is well, [`metrics`] names all that is counted, [`admin`] shows it, [`drain`]
@@ -11,6 +11,7 @@
 pub mod listener;
 pub mod admission;
 pub mod session;
+pub mod intake;
 pub mod route;
 pub mod pool;
 pub mod balance;

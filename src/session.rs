@@ -9,13 +9,15 @@ use std::task::Poll;
 use arc_swap::ArcSwap;
 
 use crate::connect::{Caller, Connector};
+use crate::intake::{self, Inbound};
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
-use crate::net::{Stream, errno, unless_failed};
+use crate::net::{Peer, Stream, errno, unless_failed};
 use crate::relay::{self, Ends, Meter, Workbench};
 use crate::route::Live;
 use crate::upstream::{self, DialError, Dialed};
+use crate::wire::proxy::UNIQUE_ID;
 
 /// What every session of one worker is served with.
 #[derive(Debug)]
@@ -33,17 +35,18 @@ pub struct Context {
 /// Serves one client from accept to the one end of its session.
 pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
     let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
-    let outcome = {
+    let ending = {
         let conversation = pin!(converse(&ctx, accepted, &entry));
         entry.unless_stopped(conversation).await
     }; // here both sockets are closed, so that whoever reads of the end finds it true
-    entry.close(outcome);
+    entry.close(ending);
 }
 
 async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
-    let Accepted { stream: client, permit: _held, .. } = accepted;
+    let Inbound { stream: client, permit: _held, destination, introduction } = intake::receive(accepted).await?;
+    entry.introduced(introduction);
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
-    let dialed = Box::pin(reach(ctx, entry, &client)).await?;
+    let dialed = Box::pin(reach(ctx, entry, &client, destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;
     let record = entry.record();
     let (listener, pool, route) = (&record.listener, entry.pool().ok_or(Failure::NoRoute)?, record.cells());
@@ -60,12 +63,14 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
 }
 
 /// Routes and dials, and gives up at once if the client's socket fails meanwhile.
-async fn reach(ctx: &Context, entry: &Entry, client: &Stream) -> Result<Dialed, Failure> {
+async fn reach(ctx: &Context, entry: &Entry, client: &Stream, destination: Peer) -> Result<Dialed, Failure> {
     let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
     let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
     entry.routed(&pool);
     let record = entry.record();
-    let caller = Caller { client: record.client(), local: record.local, id: &record.id };
+    let introduction = record.introduction();
+    let unique_id = introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(UNIQUE_ID));
+    let caller = Caller { client: record.client(), local: destination, id: &record.id, unique_id };
     let dialing = upstream::dial(&pool, &ctx.connector, caller, |event| entry.heard(event));
     let dialed = unless_failed(client, unless_left(entry, client, dialing)).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
@@ -86,9 +91,9 @@ async fn unless_left(
             return Poll::Ready(result.map_err(Failure::Dial));
         }
         while watching && entry.record().phase() == Phase::Queue && client.poll_read_ready(cx).is_ready() {
-            match client.peek() {
-                Ok(true) => watching = false,
-                Ok(false) => return Poll::Ready(Err(Failure::ClientLeft)),
+            match client.peek(&mut [0]) {
+                Ok(0) => return Poll::Ready(Err(Failure::ClientLeft)),
+                Ok(_) => watching = false,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(Failure::ClientFailed(errno(&error)))),
             }
@@ -116,7 +121,7 @@ mod tests {
     use crate::ledger::AccessLogs;
     use crate::listener::ListenerLive;
     use crate::metrics::{Cause, Side};
-    use crate::net::{Peer, arm_reset};
+    use crate::net::arm_reset;
     use crate::pool::{Keeper, Pool, Tools};
     use crate::route::Listening;
 
@@ -169,6 +174,7 @@ mod tests {
                 listener,
                 permit,
                 at: std::time::Instant::now(),
+                header_by: None,
             };
             (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted)))
         }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 /// The kernel's `sun_path` holds 108 bytes, the last of them zero.
 pub(super) const LONGEST_UNIX_PATH: usize = 107;
 
@@ -108,6 +110,44 @@ fn bad_source(text: &str) -> String {
     match text.parse::<SocketAddr>().map(|address| address.ip()).ok().or_else(bracketed) {
         Some(ip) => format!("`{text}`: write the IP address alone, `{ip}`"),
         None => format!("`{text}` is not an IP address: write one such as `10.0.0.9` or `2001:db8::9`"),
+    }
+}
+
+/// `IP/prefix`: all addresses that share so many leading bits.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network: IpNet = text.parse().map_err(|_| bad_network(text))?;
+    if let IpAddr::V6(ip) = network.addr()
+        && let Some(v4) = ip.to_ipv4_mapped()
+    {
+        let prefix = network.prefix_len().saturating_sub(96);
+        return Err(format!("`{text}` are IPv4 addresses: write `{v4}/{prefix}`"));
+    }
+    let whole = network.trunc();
+    if whole != network {
+        return Err(format!(
+            "`{text}` has bits set behind its first {}: write `{whole}` for the network, `{}/{}` for that one address",
+            network.prefix_len(),
+            network.addr(),
+            network.max_prefix_len()
+        ));
+    }
+    Ok(network)
+}
+
+fn bad_network(text: &str) -> String {
+    let length = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return format!("`{text}` has no prefix length: write `{ip}/{}` for that one address", length(ip));
+    }
+    if text == "unix:" {
+        return "`unix:`: for peers on unix sockets, write `unix`".to_owned();
+    }
+    let prefix = text.split_once('/').and_then(|(ip, prefix)| Some((ip.parse::<IpAddr>().ok()?, prefix)));
+    match prefix {
+        Some((ip, prefix)) => {
+            format!("`{text}`: the prefix length of such an address is 0 to {}, not `{prefix}`", length(ip))
+        }
+        None => format!("`{text}` is not a network: write `IP/prefix`, such as `10.0.0.0/8` or `2001:db8::/32`"),
     }
 }
 
@@ -238,10 +278,25 @@ mod tests {
         assert!(parse_source("::ffff:10.0.0.9").unwrap_err().ends_with("write `10.0.0.9`"));
     }
 
+    #[test]
+    fn networks() {
+        for text in ["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "fe80::1/128"] {
+            assert_eq!(parse_network(text).unwrap().to_string(), text);
+        }
+        for text in
+            ["", "h", "/8", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.1/8", "unix:"]
+        {
+            assert!(parse_network(text).is_err(), "{text}");
+        }
+        assert!(parse_network("10.1.2.3/8").unwrap_err().contains("`10.0.0.0/8`"));
+        assert!(parse_network("::ffff:10.0.0.0/104").unwrap_err().ends_with("write `10.0.0.0/8`"));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "[a-z0-9.:%/*\\[\\]-]{0,24}|\\PC*") {
             let _ = (parse_bind(&text), parse_endpoint(&text), parse_ip(&text), parse_target(&text), parse_source(&text));
+            let _ = parse_network(&text);
         }
 
         #[test]

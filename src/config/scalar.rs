@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::address::{self, Listen, Target};
@@ -51,6 +52,8 @@ pub(super) enum Scalar {
     Target,
     /// An IP address of this machine.
     Source,
+    /// `IP/prefix`.
+    Network,
     /// Permission bits as four octal digits in quotes.
     Mode,
     /// A filter for the program's own log.
@@ -95,6 +98,7 @@ impl Scalar {
             Self::Bind => bind(node).map(drop),
             Self::Target => target(node).map(drop),
             Self::Source => source(node).map(drop),
+            Self::Network => network(node).map(drop),
             Self::Mode => mode(node).map(drop),
             Self::Filter => filter(node).map(drop),
             Self::Interval => interval(node).map(drop),
@@ -127,6 +131,7 @@ impl Scalar {
             Self::Bind => "an address such as `0.0.0.0:5432` or `unix:/path`",
             Self::Target => "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`",
             Self::Source => "an IP address such as `10.0.0.9`",
+            Self::Network => "a network such as `10.0.0.0/8`",
             Self::Mode => "permission bits such as `\"0660\"`",
             Self::Filter => "a log filter such as `info`",
             Self::Interval => "`interval 60s`",
@@ -232,6 +237,11 @@ pub(super) fn target(node: &Node) -> Result<Target, String> {
 /// Where to connect from.
 pub(super) fn source(node: &Node) -> Result<IpAddr, String> {
     text(node, "an IP address such as `10.0.0.9`").and_then(address::parse_source)
+}
+
+/// A network of peers.
+pub(super) fn network(node: &Node) -> Result<IpNet, String> {
+    text(node, "a network such as `10.0.0.0/8`").and_then(address::parse_network)
 }
 
 /// Permission bits.

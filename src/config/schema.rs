@@ -164,6 +164,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Bind => pattern("^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+(-[0-9]+)?)$"),
         Scalar::Target => pattern("^(unix:.+|([0-9A-Za-z._-]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+)$"),
         Scalar::Source => pattern("^[0-9A-Fa-f:.]+$"),
+        Scalar::Network => pattern("^[0-9A-Fa-f:.]+/[0-9]{1,3}$"),
         Scalar::Mode => pattern("^[0-7]{3,4}$"),
         Scalar::Hex => pattern("^([0-9A-Fa-f]{2})+$"),
         Scalar::Statuses => {

@@ -19,10 +19,12 @@ use crate::wire::proxy::{Header, Tlvs, UNIQUE_ID};
 pub struct Caller<'a> {
     /// The session's one client address.
     pub client: Peer,
-    /// Where the client connected to.
+    /// Where the client wanted to go.
     pub local: Peer,
     /// The session's id, as logs spell it.
     pub id: &'a (dyn fmt::Display + Sync),
+    /// The id that an earlier proxy gave the connection: it goes on under that one.
+    pub unique_id: Option<&'a [u8]>,
 }
 
 impl Caller<'_> {
@@ -33,8 +35,9 @@ impl Caller<'_> {
             SendProxy::V2 { unique_id, crc32c } => {
                 let mut tlvs = Tlvs::default();
                 if unique_id {
-                    // Sixteen digits have room in every header.
-                    let _ = tlvs.push(UNIQUE_ID, self.id.to_string().as_bytes());
+                    let own = || self.id.to_string().into_bytes();
+                    // Sixteen digits have room in every header, and so has what came in one.
+                    let _ = tlvs.push(UNIQUE_ID, &self.unique_id.map_or_else(own, <[u8]>::to_vec));
                 }
                 self.header().v2(&tlvs, crc32c)
             }
@@ -114,7 +117,7 @@ mod tests {
     }
 
     fn header(client: Peer, local: Peer) -> Header {
-        Caller { client, local, id: &"id" }.header()
+        Caller { client, local, id: &"id", unique_id: None }.header()
     }
 
     #[test]
@@ -130,11 +133,14 @@ mod tests {
 
     #[test]
     fn fields_are_there_when_they_are_asked_for() {
-        let caller = Caller { client: Peer::Unix, local: Peer::Unix, id: &"0123456789abcdef" };
+        let caller = Caller { client: Peer::Unix, local: Peer::Unix, id: &"0123456789abcdef", unique_id: None };
         let v2 = |unique_id, crc32c| caller.preamble(SendProxy::V2 { unique_id, crc32c });
         assert_eq!(*caller.preamble(SendProxy::V1), *b"PROXY UNKNOWN\r\n");
         assert_eq!(*v2(false, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         assert_eq!(*v2(true, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x13\x05\x00\x100123456789abcdef");
+        let known =
+            Caller { unique_id: Some(b"theirs"), ..caller }.preamble(SendProxy::V2 { unique_id: true, crc32c: false });
+        assert_eq!(known[16..], *b"\x05\x00\x06theirs");
         assert_eq!((v2(false, true).len(), v2(true, true).len()), (16 + 7, 16 + 19 + 7));
     }
 

@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Kind, Outcome, Progress, Record};
+use crate::intake::Introduction;
 use crate::metrics::Direction;
 use crate::sink::{Form, Line, Rfc3339};
 use crate::upstream::Attempt;
+use crate::wire::proxy::{ALPN, AUTHORITY, UNIQUE_ID};
 
 /// Version of the keys below. Keys are added without a new one.
 const VERSION: u32 = 1;
@@ -46,8 +48,16 @@ fn places(line: &mut Line, record: &Record, known: &Progress) {
     line.string("local", Some(record.local));
     line.string("upstream_local", known.upstream_local);
     line.string("backend_addr", known.target.as_ref());
-    line.string("sni", None::<&str>);
-    line.string("alpn", None::<&str>);
+    hearsay(line, record.introduction().as_deref());
+}
+
+/// What another proxy has said of the client; it may be any bytes.
+fn hearsay(line: &mut Line, told: Option<&Introduction>) {
+    let fields = told.and_then(|told| told.fields.as_ref());
+    let field = |kind| fields.and_then(|fields| fields.get(kind)).map(<[u8]>::escape_ascii);
+    line.string("sni", field(AUTHORITY));
+    line.string("alpn", field(ALPN));
+    line.string("unique_id", field(UNIQUE_ID));
 }
 
 fn attempt(line: &mut Line, attempt: &Attempt) {

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::Backend;
+use crate::intake::Introduction;
 use crate::listener::Accepted;
 use crate::metrics::{Cause, Counter};
 use crate::net::{Peer, Target};
@@ -24,7 +25,7 @@ use crate::upstream::Event;
 
 pub use access::{AccessLogs, Kind, OpenError, Sinks};
 pub use evict::evict;
-pub use outcome::{Failure, Outcome};
+pub use outcome::{Ending, Failure, Outcome};
 pub use record::{Progress, Record, SessionId};
 pub use rounds::rounds;
 
@@ -160,6 +161,11 @@ impl Entry {
         self.record.progress().pool.clone()
     }
 
+    /// Notes for whom the peer connects, if it says so.
+    pub fn introduced(&self, introduction: Option<Introduction>) {
+        self.record.introduced(introduction);
+    }
+
     /// Notes where the session goes.
     pub fn routed(&self, pool: &Arc<Pool>) {
         self.record.routed(pool);
@@ -182,7 +188,7 @@ impl Entry {
     pub async fn unless_stopped(
         &self,
         mut session: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
-    ) -> Outcome {
+    ) -> Ending {
         let mut registered = false;
         poll_fn(|cx| {
             // A task's waker never changes, so once is enough.
@@ -190,25 +196,35 @@ impl Entry {
                 self.record.stop.register(cx.waker());
             }
             if let Some(cause) = self.record.stop.asked() {
-                return Poll::Ready(Outcome::stopped(cause, self.record.phase()));
+                return Poll::Ready(Outcome::stopped(cause, self.record.phase()).into());
             }
-            session
-                .as_mut()
-                .poll(cx)
-                .map(|result| result.unwrap_or_else(|failure| Outcome::failed(failure, self.record.phase())))
+            session.as_mut().poll(cx).map(|result| match result {
+                Ok(outcome) => outcome.into(),
+                Err(failure) => Ending::failed(failure, self.record.phase()),
+            })
         })
         .await
     }
 
-    /// Counts and logs the session's one end.
-    pub fn close(mut self, outcome: Outcome) {
-        self.settle(outcome);
+    /// Counts and logs the session's one end. A refusal is counted only.
+    pub fn close(mut self, ending: impl Into<Ending>) {
+        match ending.into() {
+            Ending::Closed(outcome) => self.settle(outcome),
+            Ending::Refused(reason) => {
+                self.leave();
+                self.record.listener.cells.refused[reason as usize].inc();
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.closed = true;
+        self.ledger.shards[self.record.worker].lock().remove(&self.record.id);
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        self.closed = true;
+        self.leave();
         let record = &self.record;
-        self.ledger.shards[record.worker].lock().remove(&record.id);
         record.listener.cells.duration.observe(record.started.elapsed());
         // The line goes first: whoever sees the count can find the line on its way.
         self.ledger.access.write(Kind::End, record, Some(&outcome));

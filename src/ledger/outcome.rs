@@ -1,9 +1,25 @@
 //! How a session ended: exactly one cause, side and phase.
 
-use crate::metrics::{Cause, Phase, Side};
+use crate::intake::Turned;
+use crate::metrics::{Cause, Phase, Refused, Side};
 use crate::pool::QueueError;
 use crate::relay::{End, Fault};
 use crate::upstream::DialError;
+
+/// How a connection ended, of which the ledger knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was a session, and is counted and logged as one.
+    Closed(Outcome),
+    /// It was refused at the second gate, and is counted as that alone.
+    Refused(Refused),
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Self {
+        Self::Closed(outcome)
+    }
+}
 
 /// The one end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +37,14 @@ pub struct Outcome {
 /// Why a session ended before its relay; each stage has its own, and the match below is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The client's socket failed while a backend was being reached.
+    /// It was not let in.
+    Refused(Refused),
+    /// It did not say in time who it is.
+    Late,
+    /// The client's socket failed before a backend was reached.
     ClientFailed(i32),
-    /// The client closed its direction while it waited in the queue, and had sent nothing.
+    /// The client closed its direction before anything was done for it, and had sent nothing: while its PROXY header
+    /// was awaited, or while it waited in the queue.
     ClientLeft,
     /// Its listener is no longer known.
     NoRoute,
@@ -34,6 +55,31 @@ pub enum Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self::Dial(error)
+    }
+}
+
+impl From<Turned> for Failure {
+    fn from(turned: Turned) -> Self {
+        match turned {
+            Turned::Away(reason) => Self::Refused(reason),
+            Turned::Late => Self::Late,
+            Turned::Left => Self::ClientLeft,
+            Turned::Broken(errno) => Self::ClientFailed(errno),
+        }
+    }
+}
+
+impl Ending {
+    /// A session that never came to relay, or that was none.
+    pub fn failed(failure: Failure, phase: Phase) -> Self {
+        match failure {
+            Failure::Refused(reason) => Self::Refused(reason),
+            Failure::Late => Outcome::stopped(Cause::HandshakeTimeout, phase).into(),
+            Failure::ClientFailed(errno) => Outcome::broken(Cause::ClientReset, Side::Client, phase, errno).into(),
+            Failure::ClientLeft => Outcome { cause: Cause::ClientReset, side: Side::Client, phase, errno: None }.into(),
+            Failure::NoRoute => Outcome::stopped(Cause::NoRoute, phase).into(),
+            Failure::Dial(error) => Outcome::undialled(error, phase).into(),
+        }
     }
 }
 
@@ -50,19 +96,13 @@ impl Outcome {
         }
     }
 
-    /// A session that never came to relay.
-    pub fn failed(failure: Failure, phase: Phase) -> Self {
-        let proxy = |cause| Self { cause, side: Side::Proxy, phase, errno: None };
-        match failure {
-            Failure::ClientFailed(errno) => Self::broken(Cause::ClientReset, Side::Client, phase, errno),
-            Failure::ClientLeft => Self { cause: Cause::ClientReset, side: Side::Client, phase, errno: None },
-            Failure::NoRoute => proxy(Cause::NoRoute),
-            Failure::Dial(DialError::Queue(QueueError::Full)) => proxy(Cause::QueueFull),
-            Failure::Dial(DialError::Queue(QueueError::Timeout)) => proxy(Cause::QueueTimeout),
-            Failure::Dial(DialError::Unavailable(_)) => proxy(Cause::NoBackend),
-            Failure::Dial(DialError::Failed(errno)) => {
-                Self { cause: Cause::ConnectFailed, side: Side::Backend, phase, errno }
-            }
+    /// A session for which no backend was reached.
+    fn undialled(error: DialError, phase: Phase) -> Self {
+        match error {
+            DialError::Queue(QueueError::Full) => Self::stopped(Cause::QueueFull, phase),
+            DialError::Queue(QueueError::Timeout) => Self::stopped(Cause::QueueTimeout, phase),
+            DialError::Unavailable(_) => Self::stopped(Cause::NoBackend, phase),
+            DialError::Failed(errno) => Self { cause: Cause::ConnectFailed, side: Side::Backend, phase, errno },
         }
     }
 

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use atomic_waker::AtomicWaker;
 
 use crate::backend::Backend;
+use crate::intake::Introduction;
 use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::{Cause, Phase, RouteCells};
 use crate::net::{Peer, Target};
@@ -59,6 +61,8 @@ pub struct Record {
     /// Drawn once: sessions with a share above the log's `sample` are not logged.
     pub sample: f32,
     pub(super) rounds: Seen,
+    /// For whom the peer connects, if it says so: one word in the record of those that do not.
+    introduction: ArcSwapOption<Introduction>,
     progress: Mutex<Progress>,
 }
 
@@ -104,6 +108,7 @@ impl Record {
             stop: Stop::default(),
             sample: fastrand::f32(),
             rounds: Seen::default(),
+            introduction: ArcSwapOption::empty(),
             progress: Mutex::new(Progress {
                 cells,
                 pool: None,
@@ -120,7 +125,12 @@ impl Record {
 
     /// The client's address: the peer's, until PROXY protocol says otherwise. Every reader reads this one.
     pub fn client(&self) -> Peer {
-        self.peer
+        self.introduction.load().as_ref().map_or(self.peer, |told| told.client)
+    }
+
+    /// What the peer says of the client for whom it connects.
+    pub fn introduction(&self) -> Option<Arc<Introduction>> {
+        self.introduction.load_full()
     }
 
     /// What is known by now.
@@ -147,6 +157,10 @@ impl Record {
     /// How long no byte has moved, to the precision of the rounds that look.
     pub fn idle_for(&self) -> Duration {
         self.rounds.idle_for().min(self.started.elapsed())
+    }
+
+    pub(super) fn introduced(&self, introduction: Option<Introduction>) {
+        self.introduction.store(introduction.map(Arc::new));
     }
 
     pub(super) fn routed(&self, pool: &Arc<Pool>) {

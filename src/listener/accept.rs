@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::ListenerLive;
 use crate::admission::{Gate, Permit};
+use crate::config::plan::Others;
 use crate::drain::{Lifecycle, Stage};
 use crate::metrics::{AcceptError, Refused};
 use crate::net::{BoundSocket, Peer, Stream, refuse_new_connections};
@@ -27,6 +28,8 @@ pub struct Accepted {
     pub permit: Permit,
     /// When it was accepted.
     pub at: Instant,
+    /// By when it must have sent a PROXY header; `None` if it may not send one.
+    pub header_by: Option<Instant>,
 }
 
 /// What one accept loop needs.
@@ -52,6 +55,9 @@ const EMPTYING: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+
+/// A peer that may not come in without a word that is not taken from it.
+struct Untrusted;
 
 enum Socket {
     Tcp(TcpListener),
@@ -113,6 +119,11 @@ impl Acceptor {
     async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
         let at = Instant::now();
         let cells = &self.listener.cells;
+        let Ok(header_by) = self.trust(peer, at) else {
+            // Like every refusal here a reset, and before it could take a place from anyone.
+            cells.connections.inc();
+            return cells.refused[Refused::ProxyUntrusted as usize].inc();
+        };
         let permit = self.gate.enter().await;
         // Not before: a client that waits here is neither refused nor active, so that the sum would be wrong.
         cells.connections.inc();
@@ -121,9 +132,31 @@ impl Acceptor {
             cells.accept_paused.add(waited);
         }
         match permit {
-            Some(permit) => serve(Accepted { stream, peer, listener: self.listener.clone(), permit, at }),
+            Some(permit) => {
+                serve(Accepted { stream, peer, listener: self.listener.clone(), permit, at, header_by });
+            }
             // Dropping it is a reset: the client learns at once, and nothing lingers here.
             None => cells.refused[Refused::MaxConnectionsProcess as usize].inc(),
+        }
+    }
+
+    /// By when this peer must say for whom it connects, if it is one that does.
+    ///
+    /// # Errors
+    /// Its word is not taken here, and without one nobody comes in.
+    fn trust(&self, peer: Peer, at: Instant) -> Result<Option<Instant>, Untrusted> {
+        let settings = self.listener.settings();
+        let Some(accept_proxy) = &settings.accept_proxy else { return Ok(None) };
+        match (accept_proxy.trusts(peer.ip()), accept_proxy.others) {
+            (true, _) => Ok(Some(at + accept_proxy.timeout)),
+            (false, Others::Plain) => Ok(None),
+            (false, Others::Refuse) => {
+                if let Some(unsaid) = self.listener.untrusted.may_say(at) {
+                    let listener = &self.listener.name;
+                    tracing::warn!(%listener, %peer, unsaid, "refused: not in accept_proxy.from");
+                }
+                Err(Untrusted)
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! Listeners: what sessions keep of theirs, and the loop that accepts.
 
 mod accept;
+mod grumble;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -14,6 +15,7 @@ use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, R
 
 pub(crate) use accept::classify;
 pub use accept::{Accepted, Acceptor};
+pub use grumble::Grumble;
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub struct ListenerLive {
     pub cells: ListenerCells,
     /// Limits on time, read by living sessions.
     pub timeouts: LiveTimeouts,
+    /// Complaints about peers that may not say who the client is …
+    pub untrusted: Grumble,
+    /// … and about those that may, and do not.
+    pub invalid: Grumble,
     settings: ArcSwap<Listener>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCells>>>,
     workers: usize,
@@ -36,6 +42,8 @@ impl ListenerLive {
             name: settings.name.clone(),
             cells: ListenerCells::default(),
             timeouts: LiveTimeouts::default(),
+            untrusted: Grumble::new(Instant::now()),
+            invalid: Grumble::new(Instant::now()),
             settings: ArcSwap::from_pointee(settings.clone()),
             routes: Mutex::default(),
             workers,

@@ -41,7 +41,7 @@ labels! {
         HalfClosedTimeout = "half_closed_timeout",
         /// `timeouts.session` since accept.
         SessionLimit = "session_limit",
-        /// The handshake did not end in time.
+        /// The handshake did not end in time, or the PROXY header did not come in time.
         HandshakeTimeout = "handshake_timeout",
         /// Routing needed bytes that did not decide in time.
         SniffUndecided = "sniff_undecided",
@@ -139,9 +139,9 @@ labels! {
         RateClient = "rate_client",
         /// `admission.deny`, or not in `admission.allow`.
         Denied = "denied",
-        /// A PROXY header was expected and the peer may not send one.
+        /// A peer that is not in `accept_proxy.from`.
         ProxyUntrusted = "proxy_untrusted",
-        /// The PROXY header was not one.
+        /// What came instead of a PROXY header was none, or the stream ended in the midst of one.
         ProxyInvalid = "proxy_invalid",
     }
 }

@@ -51,12 +51,12 @@ impl Stream {
         self.try_io(Interest::READABLE, read)
     }
 
-    /// Whether there are bytes to read (true) or the peer has finished (false); reads nothing.
+    /// Looks at what is next to read, and leaves it there; 0 bytes mean that the peer has finished.
     ///
     /// # Errors
     /// `WouldBlock` when neither is known yet, or the socket's error, which is thereby taken from it.
-    pub fn peek(&self) -> io::Result<bool> {
-        let peek = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut [0u8; 1], RecvFlags::PEEK).map(|(n, _)| n > 0));
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let peek = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut *buffer, RecvFlags::PEEK).map(|(n, _)| n));
         self.try_io(Interest::READABLE, peek)
     }
 

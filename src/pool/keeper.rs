@@ -404,7 +404,7 @@ impl Keeper {
                 // No session asks, so there is none to name.
                 SendProxy::V2 { crc32c, .. } => SendProxy::V2 { unique_id: false, crc32c },
             };
-            Caller { client: Peer::Unix, local: Peer::Unix, id: &"" }.preamble(send)
+            Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None }.preamble(send)
         });
         let subject = |seat: &Seat| {
             let dial = Dial {

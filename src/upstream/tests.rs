@@ -11,7 +11,7 @@ use crate::metrics::ConnectFailure;
 use crate::net::Peer;
 use crate::pool::{Keeper, Tools};
 
-const NOBODY: Caller<'_> = Caller { client: Peer::Unix, local: Peer::Unix, id: &"" };
+const NOBODY: Caller<'_> = Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None };
 
 async fn pool(backends: &str, connect: &str) -> Arc<Pool> {
     let yaml = format!(

@@ -95,6 +95,7 @@ impl Fixture {
                 listener: listening.live.clone(),
                 permit: self.state.gate.enter().await.unwrap(),
                 at: Instant::now(),
+                header_by: None,
             };
             let entry = self.state.ledger.open(&accepted, 0);
             entry.routed(&listening.pool);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerway::config::plan::{AccessSink, Hedge, Queue, RelayMode};
+use peerway::config::plan::{AcceptProxy, AccessSink, Hedge, Others, Queue, RelayMode};
 
 use super::plan;
 
@@ -130,4 +130,27 @@ pools: {{ p: {{ backends: {{ address: '10.0.0.1:1', {backend} }}, backend: {{ {p
     assert_eq!(weights("", "", "weight: 4", "weight: 5"), 4);
     assert_eq!(weights("", "", "", "weight: 5"), 5);
     assert_eq!(weights("", "", "", ""), 1);
+}
+
+#[test]
+fn trust_in_proxy_headers_is_merged_by_key_and_off_clears_it() {
+    let plan = plan(
+        "defaults: { listener: { pool: p, accept_proxy: { from: 10.0.0.0/8, timeout: 3s } } }
+listeners:
+  a: { bind: 127.0.0.1:1 }
+  b: { bind: 127.0.0.1:2, accept_proxy: { others: plain } }
+  c: { bind: 127.0.0.1:3, accept_proxy: { from: [192.0.2.0/24], timeout: 1s } }
+  d: { bind: 127.0.0.1:4, accept_proxy: off }
+pools: { p: { backends: '10.0.0.1:1' } }
+",
+    );
+    let settings = |from: &str, others, seconds| {
+        let (from, timeout) = (vec![from.parse().unwrap()], Duration::from_secs(seconds));
+        Some(AcceptProxy { from, from_unix: false, others, timeout })
+    };
+    let read: Vec<_> = plan.listeners.into_iter().map(|listener| listener.accept_proxy).collect();
+    assert_eq!(read[0], settings("10.0.0.0/8", Others::Refuse, 3));
+    assert_eq!(read[1], settings("10.0.0.0/8", Others::Plain, 3));
+    assert_eq!(read[2], settings("192.0.2.0/24", Others::Refuse, 1));
+    assert_eq!(read[3], None);
 }

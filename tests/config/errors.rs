@@ -91,7 +91,9 @@ fn unknown_and_duplicate_keys() {
         (listener("bnd: x"), &["5:5: listeners.l.bnd: unknown key (did you mean `bind`?)"]),
         (
             listener("qqq: 1"),
-            &["5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `timeouts`, `relay`, `tcp` and `log`"],
+            &[
+                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `accept_proxy`, `timeouts`, `relay`, `tcp` and `log`",
+            ],
         ),
         (
             top("log: { lvl: info, foo: 1 }"),
@@ -505,6 +507,79 @@ fn wrong_listeners() {
             &["5:26: listeners.l.log.access.to: expected `stdout`, `stderr`, `off` or a path, found empty text"],
         ),
         (listener("log: off"), &["5:10: listeners.l.log: expected a map with `access`, found `off`"]),
+    ]);
+}
+
+#[test]
+fn wrong_trust_in_proxy_headers() {
+    let from = |from: &str| listener(&format!("accept_proxy: {{ from: {from} }}"));
+    let at = |column: u32, index: &str, message: &str| {
+        let path = format!("listeners.l.accept_proxy.from{index}");
+        format!("5:{column}: {path}: {message}").leak() as &str
+    };
+    refused(&[
+        (
+            listener("accept_proxy: on"),
+            &["5:19: listeners.l.accept_proxy: expected `off` or a map, found `on` (did you mean `off`?)"],
+        ),
+        (
+            listener("accept_proxy: {}"),
+            &["5:5: listeners.l.accept_proxy: `from` is missing, such as `from: [10.0.0.0/8]`"],
+        ),
+        (
+            from("[]"),
+            &[at(
+                27,
+                "",
+                "expected at least one network, such as `10.0.0.0/8`, or `unix`; for no headers at all, write `accept_proxy: off`",
+            )],
+        ),
+        (
+            from("[10.1.2.3/8, '2001:db8::1/32']"),
+            &[
+                at(
+                    28,
+                    "[0]",
+                    "`10.1.2.3/8` has bits set behind its first 8: write `10.0.0.0/8` for the network, `10.1.2.3/32` for that one address",
+                ),
+                at(
+                    41,
+                    "[1]",
+                    "`2001:db8::1/32` has bits set behind its first 32: write `2001:db8::/32` for the network, `2001:db8::1/128` for that one address",
+                ),
+            ],
+        ),
+        (from("10.1.2.3"), &[at(27, "", "`10.1.2.3` has no prefix length: write `10.1.2.3/32` for that one address")]),
+        (
+            from("10.0.0.0/33"),
+            &[at(27, "", "`10.0.0.0/33`: the prefix length of such an address is 0 to 32, not `33`")],
+        ),
+        (from("'::ffff:10.0.0.0/104'"), &[at(27, "", "`::ffff:10.0.0.0/104` are IPv4 addresses: write `10.0.0.0/8`")]),
+        (
+            from("lb-1.example"),
+            &[at(
+                27,
+                "",
+                "`lb-1.example` is not a network: write `IP/prefix`, such as `10.0.0.0/8` or `2001:db8::/32`",
+            )],
+        ),
+        (from("any"), &[at(27, "", "expected `unix` or a network such as `10.0.0.0/8`, found `any`")]),
+        (from("['unix:']"), &[at(28, "[0]", "`unix:`: for peers on unix sockets, write `unix`")]),
+        (from("[10.0.0.0/8, 10.0.0.0/8]"), &[at(40, "[1]", "`10.0.0.0/8` is in the list already")]),
+        (
+            listener("accept_proxy:\n  from: 10.0.0.0/8\n  others: drop\n  timeout: 0s\n  tls: on"),
+            &[
+                "7:13: listeners.l.accept_proxy.others: expected `refuse` or `plain`, found `drop`",
+                "8:14: listeners.l.accept_proxy.timeout: 0s is out of range: 1ms to 3650d",
+                "9:7: listeners.l.accept_proxy.tls: unknown key; here may stand `from`, `others` and `timeout`",
+            ],
+        ),
+        (
+            before_pools("listeners: { l: { bind: 'unix:/x', pool: p, accept_proxy: { from: 10.0.0.0/8 } } }\n"),
+            &[
+                "1:67: listeners.l.accept_proxy.from: this listener has unix sockets alone, and nobody there has an address: to take headers from them, add `unix`",
+            ],
+        ),
     ]);
 }
 

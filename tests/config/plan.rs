@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerway::config::plan::{
-    AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Hedge, Keepalive, LogFormat, Overflow,
-    Protect, Queue, RelayMode, RetryBudget, SendProxy,
+    AcceptProxy, AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Hedge, Keepalive, LogFormat,
+    Others, Overflow, Protect, Queue, RelayMode, RetryBudget, SendProxy,
 };
 
 use super::plan;
@@ -23,6 +23,7 @@ fn absent_keys_have_their_documented_defaults() {
 
     let listener = &plan.listeners[0];
     assert_eq!((&*listener.name, &*listener.pool, listener.relay), ("l", "p", RelayMode::Auto));
+    assert_eq!(listener.accept_proxy, None);
     let timeouts = listener.timeouts;
     assert_eq!(timeouts.idle, Some(3600 * SECOND));
     assert_eq!(timeouts.half_closed, Some(300 * SECOND));
@@ -101,6 +102,7 @@ fn every_key_of_a_listener_reaches_the_plan() {
     pool: p
     timeouts: { idle: off, half_closed: 1ms, session: 1h }
     relay: splice
+    accept_proxy: { from: [10.0.0.0/8, \"2001:db8::/32\", unix], others: plain, timeout: 3s }
     tcp: { backlog: 7, nodelay: false, keepalive: { idle: 5s, probes: 9 }, user_timeout: 250ms, fast_open: 16, defer_accept: 3s, freebind: true }
     log: { access: { to: stderr } }
 pools: { p: { backends: '10.0.0.1:1' } }
@@ -117,6 +119,9 @@ pools: { p: { backends: '10.0.0.1:1' } }
         (None, Some(SECOND / 1000), Some(3600 * SECOND))
     );
     assert_eq!(listener.relay, RelayMode::Splice);
+    let from = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap()).into();
+    let accept_proxy = AcceptProxy { from, from_unix: true, others: Others::Plain, timeout: 3 * SECOND };
+    assert_eq!(listener.accept_proxy, Some(accept_proxy));
     let tcp = listener.tcp;
     assert_eq!((tcp.backlog, tcp.fast_open, tcp.defer_accept, tcp.freebind), (7, Some(16), Some(3 * SECOND), true));
     let keepalive = Some(Keepalive { idle: 5 * SECOND, interval: 10 * SECOND, probes: 9 });

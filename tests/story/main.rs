@@ -18,6 +18,7 @@ mod operate;
 mod passive;
 mod places;
 mod pools;
+mod proxy_in;
 mod proxy_out;
 mod resets;
 mod shutdown;

@@ -24,11 +24,13 @@ impl<'a> Decoder<'a, '_> {
         self.require(section, "bind");
         self.require(section, "pool");
         let pool = section.find("pool").and_then(|found| self.pool_name(found.node, &found.path, pools));
+        let bind = self.binds(section);
         let words = [("auto", RelayMode::Auto), ("copy", RelayMode::Copy), ("splice", RelayMode::Splice)];
         Listener {
             name: name.into(),
-            bind: self.binds(section),
             pool: pool.unwrap_or_default(),
+            accept_proxy: self.accept_proxy(section, &bind),
+            bind,
             timeouts: timeouts(&section.section("timeouts")),
             relay: section.read("relay", word(&words)).unwrap_or(RelayMode::Auto),
             tcp: tcp(&section.section("tcp")),

@@ -4,6 +4,7 @@
 
 mod connect;
 mod health;
+mod intake;
 mod listener;
 mod overlap;
 mod pool;

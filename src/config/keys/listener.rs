@@ -31,11 +31,16 @@ pub(in super::super) const LISTENER: &[Key] = &[
     .later(),
     Key::new(
         "accept_proxy",
-        Kind::Map(ACCEPT_PROXY),
+        Kind::Either(&[OFF, Kind::Map(ACCEPT_PROXY)]),
         "Read a PROXY protocol header (version 1 or 2), which says who the client is behind another load balancer. From \
-         then on that address is the client's for limits, logs, hashing and headers.",
-    )
-    .later(),
+         then on that address is the client's for limits, logs, hashing and headers; in the access log, `peer` is still \
+         who really connected. A peer that is trusted must send a header: one that sends anything else, or ends in the \
+         midst of one, is reset and counted as `proxy_invalid`; one that does not send it in time ends as \
+         `handshake_timeout`, and one that leaves without a byte as `client_reset`. A header that names nobody (LOCAL, \
+         such as the health checks of the other load balancer, or UNKNOWN) leaves the peer itself the client. Of version \
+         2 at most 4096 bytes are taken behind the length, a checksum is verified if there is one, and a unique id is \
+         logged and passed on by `send_proxy`.",
+    ),
     Key::new(
         "starttls",
         STARTTLS,
@@ -122,14 +127,27 @@ const STICKY: Kind = Kind::Choice(STICKY_WORDS);
 const STICKY_WORDS: &[Choice] = &[Choice::word("client_ip", "by the client's address")];
 
 const ACCEPT_PROXY: &[Key] = &[
-    Key::new("from", TEXTS, "Networks whose word is taken.").example("[10.0.0.0/8]").required(),
+    Key::new(
+        "from",
+        Kind::List(&Kind::Either(&[FROM_UNIX, Kind::Scalar(Scalar::Network)])),
+        "Networks of peers whose word is taken, one or a list of them. They are compared with the address that really \
+         connected, never with one from a header. The word `unix` stands for peers on a unix socket, who are on this \
+         machine and had the permission to open it. `0.0.0.0/0` and `::/0` let anyone say who they are.",
+    )
+    .example("[10.0.0.0/8]")
+    .required(),
     Key::new("others", OTHERS, "What becomes of connections from elsewhere.").default("refuse"),
-    Key::new("timeout", TIMEOUT, "How long the header may take, from accept.").default("1s"),
+    Key::new("timeout", TIMEOUT, "How long the header may take, from accept. Nothing extends it.").default("1s"),
 ];
 
+const FROM_UNIX: Kind = Kind::Choice(FROM_UNIX_WORDS);
+const FROM_UNIX_WORDS: &[Choice] = &[Choice::word("unix", "peers on a unix socket")];
+
 const OTHERS: Kind = Kind::Choice(OTHERS_WORDS);
-const OTHERS_WORDS: &[Choice] =
-    &[Choice::word("refuse", "they are reset"), Choice::word("plain", "they are taken as they are, without a header")];
+const OTHERS_WORDS: &[Choice] = &[
+    Choice::word("refuse", "they are reset, and counted as `proxy_untrusted`"),
+    Choice::word("plain", "they are taken as they are, without a header: one that they send is payload"),
+];
 
 const TLS: &[Key] = &[
     Key::new(

@@ -13,7 +13,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "workers.busy_poll",
     "admin.tls",
     "listeners.routes",
-    "listeners.accept_proxy",
     "listeners.starttls",
     "listeners.tls",
     "listeners.admission",

@@ -4,6 +4,7 @@
 //! No other module sees YAML.
 
 mod health;
+mod intake;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
+pub use intake::{AcceptProxy, Others};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -167,6 +169,8 @@ pub struct Listener {
     pub bind: Vec<Bind>,
     /// The pool everything goes to.
     pub pool: Arc<str>,
+    /// Who says by a PROXY header who the client is; `None` is nobody.
+    pub accept_proxy: Option<AcceptProxy>,
     /// Limits on time.
     pub timeouts: Timeouts,
     /// How bytes are moved.

@@ -44,6 +44,7 @@ impl Fixture {
             listener: self.listener.clone(),
             permit: Gate::new(1, Overflow::Refuse).enter().await.unwrap(),
             at: Instant::now(),
+            header_by: None,
         };
         self.ledger.open(&accepted, 0)
     }
@@ -61,7 +62,7 @@ impl Fixture {
     }
 }
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "v",
     "ts",
     "kind",
@@ -77,6 +78,7 @@ const KEYS: [&str; 22] = [
     "backend_addr",
     "sni",
     "alpn",
+    "unique_id",
     "attempts",
     "bytes_up",
     "bytes_down",

@@ -1,0 +1,114 @@
+//! Before a client is routed: who it is, and what it said of itself.
+//!
+//! Nothing here keeps a byte of the client's stream: what is read is the header in front of it, exactly.
+
+mod proxy_protocol;
+
+use crate::admission::Permit;
+use crate::listener::Accepted;
+use crate::metrics::Refused;
+use crate::net::{Peer, Stream};
+use crate::wire::proxy::{Header, Tlvs};
+
+/// A client that may be routed.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Its socket; the next byte to read is the first of its stream.
+    pub stream: Stream,
+    /// Its place under the process's limit.
+    pub permit: Permit,
+    /// Where it wanted to go: our side of its socket, or what a header says.
+    pub destination: Peer,
+    /// What a header says of it, if it says something.
+    pub introduction: Option<Introduction>,
+}
+
+/// What a trusted peer says of the client for whom it connects. Sessions keep it for as long as they live.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The client.
+    pub client: Peer,
+    /// What else is said of it; nearly always nothing.
+    pub fields: Option<Box<Tlvs>>,
+}
+
+/// Why a client is not routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// It is refused.
+    Away(Refused),
+    /// It did not say in time who it is.
+    Late,
+    /// It closed its direction before it said anything.
+    Left,
+    /// Its socket failed; the errno.
+    Broken(i32),
+}
+
+/// Learns who the client is.
+///
+/// # Errors
+/// It did not say so as it must, or it has gone.
+pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
+    let Accepted { stream, peer, listener, permit, header_by, .. } = accepted;
+    let (destination, introduction) = match header_by {
+        None => (stream.local(), None),
+        Some(by) => {
+            // Boxed, as a session that expects no header need not carry the room for the wait.
+            let (header, fields) = Box::pin(proxy_protocol::read(&stream, by)).await.map_err(|error| {
+                error.complain(&listener, peer);
+                Turned::from(error)
+            })?;
+            introduce(&header, fields, peer, stream.local())
+        }
+    };
+    Ok(Inbound { stream, permit, destination, introduction })
+}
+
+/// Where the client wanted to go, and who it is, if that is not just the socket's two ends.
+fn introduce(header: &Header, fields: Tlvs, peer: Peer, local: Peer) -> (Peer, Option<Introduction>) {
+    let (client, destination) = match header {
+        Header::Local | Header::Unknown => (peer, local),
+        Header::V4 { src, dst } => (Peer::tcp((*src).into()), Peer::tcp((*dst).into())),
+        Header::V6 { src, dst } => (Peer::tcp((*src).into()), Peer::tcp((*dst).into())),
+        Header::Unix { .. } => (Peer::Unix, Peer::Unix),
+    };
+    let fields = (!fields.is_empty()).then(|| Box::new(fields));
+    let news = client != peer || fields.is_some();
+    (destination, news.then_some(Introduction { client, fields }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proxy::{UNIQUE_ID, UnixPath};
+
+    fn ip(text: &str) -> Peer {
+        Peer::Ip(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_header_that_names_nobody_leaves_the_socket_s_own_ends() {
+        let (peer, local) = (ip("10.0.0.1:1"), ip("10.0.0.2:2"));
+        for header in [Header::Local, Header::Unknown] {
+            assert_eq!(introduce(&header, Tlvs::default(), peer, local), (local, None));
+        }
+        let mut fields = Tlvs::default();
+        fields.push(UNIQUE_ID, b"id").expect("room");
+        let (to, introduction) = introduce(&Header::Unknown, fields.clone(), peer, local);
+        assert_eq!((to, introduction), (local, Some(Introduction { client: peer, fields: Some(Box::new(fields)) })));
+    }
+
+    #[test]
+    fn a_header_s_addresses_are_the_client_s_in_one_spelling() {
+        let (peer, local) = (ip("10.0.0.1:1"), ip("10.0.0.2:2"));
+        let v6 = |text: &str| text.parse().expect("an address");
+        let mapped = Header::V6 { src: v6("[::ffff:192.0.2.1]:5"), dst: v6("[2001:db8::1]:6") };
+        let (to, introduction) = introduce(&mapped, Tlvs::default(), peer, local);
+        assert_eq!(to, ip("[2001:db8::1]:6"));
+        assert_eq!(introduction, Some(Introduction { client: ip("192.0.2.1:5"), fields: None }));
+        let path = UnixPath::new(b"/x").expect("short");
+        let (to, introduction) = introduce(&Header::Unix { src: path, dst: path }, Tlvs::default(), peer, local);
+        assert_eq!((to, introduction), (Peer::Unix, Some(Introduction { client: Peer::Unix, fields: None })));
+    }
+}
