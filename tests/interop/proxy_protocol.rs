@@ -186,7 +186,7 @@ fn health_checks_of_haproxy_are_served_as_its_own() {
         let backend = Backend::new();
         let proxy = Setup::to([&backend]).listener(TRUSTING).start();
         let says = format!("{version} check inter 100ms");
-        let (_haproxy, ..) = haproxy_before(proxy.address("front"), "127.0.0.1", &says);
+        let (_haproxy, _port, _dir) = haproxy_before(proxy.address("front"), "127.0.0.1", &says);
         drop(backend.accept());
         let end = proxy.ended();
         assert_eq!(end["client"], end["peer"], "{version}");
