@@ -3,25 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::backend::Backend;
 use crate::config::plan::Plan;
 use crate::listener::ListenerLive;
 use crate::pool::Pool;
 
 /// The configuration in force and the living things it names. Swapped whole; read once a connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Live {
     /// The configuration.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Counts configurations since start, from 1.
     pub generation: u64,
-    /// By name.
+    /// By name; those too that a reload removed, until their last session has ended.
     pub listeners: BTreeMap<Arc<str>, Listening>,
-    /// By name.
+    /// By name; those too that a reload removed, until nobody uses them any more.
     pub pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    /// Backends that a reload removed from pools that stay, until their last session has ended.
+    pub departed: Vec<Arc<Backend>>,
 }
 
 /// A listener that accepts, and where its sessions go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listening {
     /// Its counts and tunables.
     pub live: Arc<ListenerLive>,
@@ -29,6 +32,8 @@ pub struct Listening {
     pub bound: Vec<String>,
     /// The pool that everything goes to.
     pub pool: Arc<Pool>,
+    /// A reload removed it: it serves those who came before, and nobody else.
+    pub leaving: bool,
 }
 
 impl Live {

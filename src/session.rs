@@ -141,12 +141,13 @@ mod tests {
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
         Keeper::new(pool.clone(), Tools::alone(1)).start().await;
         let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
-        let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone() };
+        let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone(), leaving: false };
         let live = Live {
             listeners: [(listener.name.clone(), listening)].into(),
             pools: [(pool.name.clone(), pool)].into(),
+            departed: Vec::new(),
             generation: 1,
-            plan,
+            plan: plan.into(),
         };
         let ctx = Context {
             live: Arc::new(ArcSwap::from_pointee(live)),

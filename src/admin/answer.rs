@@ -45,6 +45,15 @@ pub(super) fn as_json(value: &impl Serialize) -> Answer {
     }
 }
 
+/// The same with another status than 200.
+pub(super) fn with_status(status: StatusCode, value: &impl Serialize) -> Answer {
+    let mut answer = as_json(value);
+    if answer.status() == StatusCode::OK {
+        *answer.status_mut() = status;
+    }
+    answer
+}
+
 /// What is wrong, for people and for tools; becomes a problem's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {

@@ -151,7 +151,7 @@ pub(super) fn listeners(state: &State) -> Answer {
         configured: listening.live.configured(),
         bound: listening.bound.clone(),
         active: listening.live.census().active,
-        state: if draining { "draining" } else { "open" },
+        state: if draining || listening.leaving { "draining" } else { "open" },
     };
     answer::as_json(&Listeners { listeners: live.listeners.values().map(view).collect() })
 }

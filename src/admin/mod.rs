@@ -6,10 +6,13 @@
 mod answer;
 mod api;
 mod bounded;
+mod config;
+mod desk;
 mod explain;
 mod guard;
 mod health;
 mod operate;
+mod plan;
 mod process;
 mod query;
 mod router;
@@ -29,6 +32,8 @@ use crate::pool::SharedOverrides;
 use crate::relay::Workbench;
 use crate::route::Live;
 
+pub use desk::{Attempt, Author, Busy, Desk, GuardView, InForce, Origin, Verdict, Wish};
+pub use plan::{ChangeView, ObjectView, PlanView, told};
 pub use scrape::{Process, scrape};
 pub use server::{Endpoint, EndpointError};
 
@@ -49,6 +54,8 @@ pub struct State {
     pub runtimes: Vec<tokio::runtime::Handle>,
     /// Configurations that were loaded.
     pub reloads: Arc<Reloads>,
+    /// Where changes of the configuration are asked for.
+    pub desk: Arc<Desk>,
     /// Lines that the program's own log has lost.
     pub log_dropped: Arc<AtomicU64>,
     /// What operators have said about backends.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Refusal};
 use super::guard::{Access, Guard};
 use super::query::Query;
-use super::{Process, State, api, explain, health, operate, scrape};
+use super::{Process, State, api, config, explain, health, operate, scrape};
 use crate::metrics::Format;
 
 /// A request that is not answered by then is given up.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Nothing here takes a larger body, and nothing yet takes one at all.
+/// Nothing here takes a larger body; only a plan takes one at all.
 const BODY: usize = 1024 * 1024;
 /// Pages that are rendered and not yet read. A page of a thousand backends has two megabytes, so a
 /// storm of slow scrapers takes some thirty, and not sixty times two.
@@ -43,6 +43,10 @@ DELETE /api/v1/pools/{pool}/backends/{backend}/override
                                            forgets all of that
 GET    /api/v1/explain?listener=&client=IP:PORT&local=IP:PORT
                                            who a new session of this client would get, and why
+GET    /api/v1/config                      the configuration in force, and the last attempt to change it
+GET    /api/v1/config/history              the last ten attempts
+POST   /api/v1/plan                        what a reload would change; body: a configuration, or nothing for the files
+POST   /api/v1/reload?guard=60s            reads the files again
 ";
 const METRICS_INDEX: &str = "\
 Peerway
@@ -81,6 +85,10 @@ enum Place<'a> {
     Connection(&'a str),
     Backend(operate::Named<'a>),
     Explain,
+    Config,
+    History,
+    Plan,
+    Reload,
 }
 
 /// Answers one request, in time.
@@ -94,8 +102,8 @@ pub(super) async fn respond(site: &Site, state: &State, request: Request<Incomin
 async fn judge(site: &Site, state: &State, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
     let place = admit(site, &head)?;
-    drain(body).await?;
-    perform(site, state, place, &head).await
+    let body = collect(body).await?;
+    perform(site, state, place, &head, body).await
 }
 
 /// What is asked for, if it exists and the client may ask for it.
@@ -119,6 +127,10 @@ fn locate(path: &str) -> Option<Place<'_>> {
         "/api/v1/listeners" => Place::Listeners,
         "/api/v1/connections" => Place::Connections,
         "/api/v1/explain" => Place::Explain,
+        "/api/v1/config" => Place::Config,
+        "/api/v1/config/history" => Place::History,
+        "/api/v1/plan" => Place::Plan,
+        "/api/v1/reload" => Place::Reload,
         other => match other.strip_prefix("/api/v1/connections/") {
             Some(id) => Place::Connection(Some(id).filter(|id| !id.contains('/'))?),
             None => Place::Backend(operate::locate(other.strip_prefix("/api/v1/pools/")?)?),
@@ -136,6 +148,9 @@ impl Place<'_> {
     fn access(self, method: &Method) -> Result<Access, Refusal> {
         match (self, method) {
             (Self::Connection(_), &Method::DELETE) => Ok(Access::Write),
+            // A plan changes nothing, but what it is asked for is work, and what it tells is the whole configuration.
+            (Self::Plan | Self::Reload, &Method::POST) => Ok(Access::Write),
+            (Self::Plan | Self::Reload, _) => Err(Refusal::wrong_method("POST")),
             (Self::Connection(_), _) => Err(Refusal::wrong_method("DELETE")),
             (Self::Backend(named), method) => match (named.word, method) {
                 (operate::Word::Override, &Method::DELETE) => Ok(Access::Write),
@@ -155,25 +170,26 @@ impl Place<'_> {
             Self::Connections => api::CONNECTION_FILTERS,
             Self::Explain => explain::PARAMETERS,
             Self::Backend(named) => named.word.parameters(),
+            Self::Reload => config::RELOAD_PARAMETERS,
             _ => &[],
         }
     }
 }
 
-/// Reads the body away, so that the connection can be used again.
-async fn drain(body: Incoming) -> Result<(), Refusal> {
+/// Reads the body, also where it is not wanted, so that the connection can be used again.
+async fn collect(body: Incoming) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB");
     if body.size_hint().lower() > BODY as u64 {
         return Err(too_large());
     }
     match Limited::new(body, BODY).collect().await {
-        Ok(_) => Ok(()),
+        Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => Err(Refusal::bad("the body did not arrive whole")),
     }
 }
 
-async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts) -> Result<Answer, Refusal> {
+async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts, body: Bytes) -> Result<Answer, Refusal> {
     // Whoever probes or scrapes may add what it likes; a filter of the API must mean what it says.
     let strict = !matches!(place, Place::Index | Place::Healthz | Place::Metrics);
     let query = Query::parse(head.uri.query().filter(|_| strict), place.parameters()).map_err(Refusal::bad)?;
@@ -188,7 +204,16 @@ async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts) -> 
         Place::Connection(id) => api::kill(state, id),
         Place::Backend(named) => operate::say(state, named, &query).await,
         Place::Explain => explain::explain(state, &query),
+        Place::Config => Ok(config::config(state)),
+        Place::History => Ok(config::history(state)),
+        Place::Plan => config::plan(state, body, is_json(&head.headers)).await,
+        Place::Reload => config::reload(state, &query).await,
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// A page, once there is room for one.

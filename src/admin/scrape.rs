@@ -86,7 +86,17 @@ fn pools(live: &Live) -> Vec<OfPool> {
             weight: seat.weight,
             state: seat.state,
         });
-        OfPool { pool: pool.clone(), labels: Labels::new(&[("pool", &pool.name)]), backends: backends.collect() }
+        // A backend that a reload removed is counted until its last session has ended.
+        let is_listed = |backend: &Backend| snapshot.members.iter().any(|member| member.backend.name == backend.name);
+        let departed = live.departed.iter().filter(|backend| backend.pool == pool.name && !is_listed(backend));
+        let departed = departed.map(|backend| OfBackend {
+            backend: backend.clone(),
+            labels: Labels::new(&[("pool", &pool.name), ("backend", &backend.name)]),
+            weight: 0,
+            state: BackendState::Draining,
+        });
+        let backends = backends.chain(departed).collect();
+        OfPool { pool: pool.clone(), labels: Labels::new(&[("pool", &pool.name)]), backends }
     };
     live.pools.values().map(one).collect()
 }
@@ -101,7 +111,7 @@ fn of_process(page: &mut Page, state: &State, live: &Live) {
     }
     page.single(f::CONFIG_LAST_SUCCESS, u8::from(state.reloads.last_succeeded()));
     page.single(f::CONFIG_LAST_TIMESTAMP, state.reloads.loaded_at());
-    page.single(f::CONFIG_DRIFT, 0);
+    page.single(f::CONFIG_DRIFT, u8::from(state.desk.drift()));
     page.single(f::CONNECTIONS_LIMIT, state.gate.limit());
     page.single(f::PANICS, state.ledger.panics());
     let mut dropped = page.family(f::LOG_DROPPED);

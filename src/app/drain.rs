@@ -6,6 +6,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::signals::{Signals, Wish};
 use super::{Ended, Running};
+use crate::admin::Author;
 use crate::drain::{Stage, due};
 use crate::metrics::Cause;
 
@@ -48,7 +49,10 @@ async fn next_end(running: &Running, signals: &mut Signals) {
         match signals.next().await {
             Wish::End => return,
             Wish::ReopenLogs => running.ledger.access().reopen(),
-            Wish::Reload => tracing::warn!("SIGHUP: reload is not supported yet; the configuration stays as it is"),
+            Wish::Reload if running.desk.ask(Author::Signal, None).is_err() => {
+                tracing::warn!("SIGHUP: too many reloads wait already");
+            }
+            Wish::Reload => {}
             Wish::Upgrade => tracing::warn!("SIGUSR2: upgrade is not supported yet; this process stays"),
         }
     }
@@ -57,9 +61,10 @@ async fn next_end(running: &Running, signals: &mut Signals) {
 /// `/readyz` fails, then nobody new is accepted, then sessions get their time.
 async fn drain(running: &Running) {
     running.life.enter(Stage::Leaving);
-    sleep(running.shutdown.delay).await;
+    let shutdown = running.live.load().plan.shutdown;
+    sleep(shutdown.delay).await;
     stop_accepting(running);
-    let grace = running.shutdown.grace;
+    let grace = shutdown.grace;
     let began = Instant::now();
     let mut quiet_ended = 0;
     while began.elapsed() < grace && (running.acceptors.running() > 0 || someone_left(running)) {
@@ -78,7 +83,7 @@ fn stop_accepting(running: &Running) {
     if running.life.stage() >= Stage::Draining {
         return;
     }
-    for path in &running.unix_paths {
+    for path in &running.sockets.unix_paths() {
         // Gone already, or not ours to remove: either way there is nothing to do about it.
         let _ = std::fs::remove_file(path);
     }

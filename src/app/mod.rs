@@ -1,19 +1,27 @@
 //! Putting it together: start, serve, end.
 
 mod drain;
+mod assembly;
 mod limits;
 mod logging;
+mod pools;
+mod reload;
 mod signals;
+mod sockets;
 mod start;
+mod watch;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::plan::Plan;
+use arc_swap::ArcSwap;
+
+use crate::admin::{Desk, Origin};
+use crate::config::Loaded;
 use crate::drain::Lifecycle;
 use crate::ledger::Ledger;
-use crate::pool::KeeperHandle;
+use crate::route::Live;
 
 pub use limits::raise_descriptor_limit;
 pub use logging::Logging;
@@ -32,12 +40,20 @@ pub enum Ended {
 struct Running {
     life: Arc<Lifecycle>,
     ledger: Arc<Ledger>,
-    /// Held, since a keeper ends with its last handle.
-    _keepers: std::collections::BTreeMap<Arc<str>, KeeperHandle>,
+    live: Arc<ArcSwap<Live>>,
+    desk: Arc<Desk>,
     workers: Vec<worker::Handle>,
     acceptors: Acceptors,
-    shutdown: crate::config::plan::Shutdown,
-    unix_paths: Vec<std::path::PathBuf>,
+    sockets: Arc<sockets::Sockets>,
+}
+
+/// A configuration to run, and where it came from.
+#[derive(Debug)]
+pub struct Configured {
+    /// What it says.
+    pub loaded: Loaded,
+    /// Where to look for the next one.
+    pub origin: Origin,
 }
 
 /// Counts accept loops that still run; a drain waits for them before it trusts a count of sessions.
@@ -45,6 +61,7 @@ struct Running {
 struct Acceptors(Arc<AtomicUsize>);
 
 /// One running accept loop.
+#[derive(Debug)]
 struct AcceptorGuard(Acceptors);
 
 impl Acceptors {
@@ -68,13 +85,13 @@ impl Drop for AcceptorGuard {
 ///
 /// # Errors
 /// Something could not be bound, opened or started; nothing is left running.
-pub fn run(plan: Plan, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
-    let logging = Logging::init(&plan.log).map_err(StartError::Runtime)?;
+pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
+    let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let ended = control.block_on(async {
         // Before anything is bound, so that no signal meets the default action once clients are here.
         let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let running = start::start(plan, &logging).await?;
+        let running = start::start(configured, logging).await?;
         tokio::spawn(extra);
         Ok(drain::live_and_drain(running, &mut signals).await)
     });

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::Acceptors;
+use super::AcceptorGuard;
 use crate::ledger;
 use crate::listener::Acceptor;
 use crate::net::BoundSocket;
@@ -17,9 +17,17 @@ use crate::session::{self, Context};
 /// What one worker is started with.
 pub(super) struct Job {
     pub(super) ctx: Arc<Context>,
-    pub(super) sockets: Vec<(BoundSocket, Acceptor)>,
-    pub(super) acceptors: Acceptors,
+    /// Sockets to accept from, as they come.
+    pub(super) arrivals: mpsc::UnboundedReceiver<Arrival>,
     pub(super) pin: bool,
+}
+
+/// A listening socket for one worker.
+pub(super) struct Arrival {
+    pub(super) socket: BoundSocket,
+    pub(super) acceptor: Acceptor,
+    /// Says that it is being served, from before it is.
+    pub(super) running: AcceptorGuard,
 }
 
 /// A running worker. Dropping it ends the worker and resets whatever sessions it still has.
@@ -66,23 +74,28 @@ pub(super) fn spawn(runtime: Runtime, job: Job) -> io::Result<Handle> {
     Ok(Handle { stop: Some(stop), thread: Some(thread) })
 }
 
-async fn work(job: Job, stopped: oneshot::Receiver<()>) {
+async fn work(mut job: Job, mut stopped: oneshot::Receiver<()>) {
     tokio::spawn(ledger::rounds(job.ctx.ledger.clone(), job.ctx.bench.clone()));
-    for (socket, acceptor) in job.sockets {
-        let (ctx, running) = (job.ctx.clone(), job.acceptors.enter());
-        tokio::spawn(async move {
-            let _running = running;
-            let name = acceptor.listener.name.clone();
-            let serve = |accepted| {
-                tokio::spawn(session::serve(ctx.clone(), accepted));
-            };
-            if let Err(error) = acceptor.run(socket, serve).await {
-                tracing::error!(listener = %name, %error, "this worker cannot accept");
-            }
-        });
+    loop {
+        tokio::select! {
+            // Resolves when the handle is dropped too.
+            _ = &mut stopped => return,
+            Some(arrival) = job.arrivals.recv() => drop(tokio::spawn(accept(job.ctx.clone(), arrival))),
+        }
     }
-    // Resolves when the handle is dropped too.
-    let _ = stopped.await;
+}
+
+/// Accepts from one socket until it is closed.
+async fn accept(ctx: Arc<Context>, arrival: Arrival) {
+    let Arrival { socket, acceptor, running } = arrival;
+    let _running = running;
+    let name = acceptor.listener().name.clone();
+    let serve = |accepted| {
+        tokio::spawn(session::serve(ctx.clone(), accepted));
+    };
+    if let Err(error) = acceptor.run(socket, serve).await {
+        tracing::error!(listener = %name, %error, "this worker cannot accept");
+    }
 }
 
 /// Keeps this thread on the `index`-th of the CPUs that the process may use.

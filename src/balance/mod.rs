@@ -53,6 +53,7 @@ mod random;
 mod rendezvous;
 mod ring_hash;
 mod round_robin;
+mod shift;
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ use crate::config::plan::PolicySpec;
 use crate::config::{Catalogue, PolicyKind};
 
 pub use key::{Facts, hash_key};
+pub use shift::share_moved;
 
 /// Every policy there is, in the order of the manual.
 const ENTRIES: [Entry; 9] = [

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -67,13 +67,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a client command failed; all of these are exit code 1.
+/// Why a client command failed; all of these are exit code 1 but a bad configuration, which is 78.
 #[derive(Debug)]
 pub(super) enum CliError {
     /// Nobody answers there.
     Unreachable(Place, String),
     /// The process said no.
     Refused(StatusCode, String),
+    /// The configuration is no good: every error, one a line.
+    BadConfig(String),
+    /// The process carried it out and then took it back, or lost sight of it.
+    Failed(String),
     /// What came back is not an answer of this API.
     Strange(Place, String),
     /// The token cannot be read.
@@ -95,7 +99,7 @@ impl fmt::Display for CliError {
                 write!(f, "{detail}\nThe file that holds it is given with --token-file or in PEERWAY_TOKEN.")
             }
             Self::Refused(status, detail) if detail.is_empty() => write!(f, "refused: {status}"),
-            Self::Refused(_, detail) => f.write_str(detail),
+            Self::Refused(_, detail) | Self::BadConfig(detail) | Self::Failed(detail) => f.write_str(detail),
             Self::Strange(place, what) => write!(f, "{place} does not answer like a peerway admin endpoint: {what}"),
             Self::Token(path, error) => write!(f, "cannot read the token in {}: {error}", path.display()),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
@@ -118,8 +122,22 @@ impl ClientArgs {
     /// # Errors
     /// Nobody answers, or not with success.
     pub(super) fn ask(&self, method: Method, path: &str) -> Result<Bytes, CliError> {
+        self.send(method, path, None)
+    }
+
+    /// The same with JSON to tell.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with success.
+    pub(super) fn tell(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Bytes, CliError> {
+        let body =
+            serde_json::to_vec(body).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))?;
+        self.send(method, path, Some(body.into()))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Bytes, CliError> {
         let unreachable = |why: String| CliError::Unreachable(self.admin.clone(), why);
-        let request = self.request(method, path)?;
+        let request = self.request(method, path, body)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
         let asked = runtime.block_on(async { timeout(PATIENCE, exchange(&self.admin, request)).await });
@@ -130,8 +148,11 @@ impl ClientArgs {
         if status.is_success() {
             return Ok(body);
         }
-        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
-        Err(CliError::Refused(status, detail.unwrap_or_default()))
+        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail).unwrap_or_default();
+        match status {
+            StatusCode::UNPROCESSABLE_ENTITY => Err(CliError::BadConfig(detail)),
+            status => Err(CliError::Refused(status, detail)),
+        }
     }
 
     /// Reads an answer's JSON.
@@ -142,19 +163,24 @@ impl ClientArgs {
         serde_json::from_slice(body).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
     }
 
-    fn request(&self, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, CliError> {
+    fn request(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, CliError> {
         // Names other than localhost are refused there: a name is how foreign web pages get in.
         let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
         if let Some(file) = &self.token_file {
             let token = std::fs::read_to_string(file).map_err(|error| CliError::Token(file.clone(), error))?;
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
         }
-        request.body(Empty::new()).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
     }
 }
 
 /// One request on a connection of its own; errors in words.
-async fn exchange(place: &Place, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(place: &Place, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
     let response = match place {
         Place::Tcp(address) => send(TcpStream::connect(address).await.map_err(text)?, request).await,
         Place::Unix(path) => send(UnixStream::connect(path).await.map_err(text)?, request).await,
@@ -164,7 +190,7 @@ async fn exchange(place: &Place, request: Request<Empty<Bytes>>) -> Result<(Stat
     Ok((status, body.to_bytes()))
 }
 
-async fn send<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, String>
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {

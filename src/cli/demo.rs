@@ -17,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::{environment, run};
+use crate::admin::Origin;
+use crate::app::Configured;
 use crate::balance::CATALOGUE;
-use crate::config;
+use crate::config::{self, Source};
 
 const NAMES: [&str; 3] = ["red", "green", "blue"];
 
@@ -29,12 +31,14 @@ pub(super) fn demo() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the demo's backends: {error}")),
     };
     let text = yaml(&backends);
-    let plan = match config::parse("demo.yaml", &text, &CATALOGUE, &environment) {
-        Ok(plan) => plan,
+    let source = Source { path: "demo.yaml".into(), text: text.clone() };
+    let loaded = match config::parse_all(&[source], &CATALOGUE, &environment) {
+        Ok(loaded) => loaded,
         Err(errors) => return fail(&errors.to_string()),
     };
     eprint!("{}", invitation(&text));
-    run::serve(plan, serve_all(backends))
+    let origin = Origin { paths: Vec::new(), env: environment };
+    run::serve(Configured { loaded, origin }, serve_all(backends))
 }
 
 fn fail(why: &str) -> ExitCode {

@@ -5,9 +5,12 @@ mod client;
 mod connections;
 mod demo;
 mod explain;
+mod history;
 mod kill;
 mod operate;
+mod plan;
 mod pools;
+mod reload;
 mod run;
 mod schema;
 mod table;
@@ -27,7 +30,7 @@ const BAD_CONFIG: u8 = 78;
     about = "A load-balancing TCP reverse proxy that never lies to a peer",
     arg_required_else_help = true,
     after_help = "Exit codes: 0 well, 1 failed, 2 usage, 78 bad configuration.\n\
-                  Signals to a running proxy: SIGTERM or SIGINT drains (a second one ends at once), SIGUSR1 opens log files again."
+                  Signals to a running proxy: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads, SIGUSR1 opens log files again."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,6 +69,12 @@ enum Command {
     Weight(operate::WeightArgs),
     /// Forget what was said of a backend with drain, enable and weight
     Release(operate::BackendArgs),
+    /// Show what a reload would change in the running process
+    Plan(plan::PlanArgs),
+    /// Have the running process read its configuration again
+    Reload(reload::ReloadArgs),
+    /// Show the last changes of the running process's configuration
+    History(client::ClientArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the annotated reference configuration
@@ -86,6 +95,9 @@ pub fn main() -> ExitCode {
         Command::Enable(args) => asked(operate::enable(&args)),
         Command::Weight(args) => asked(operate::weight(&args)),
         Command::Release(args) => asked(operate::release(&args)),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Reload(args) => asked(reload::reload(&args)),
+        Command::History(client) => asked(history::history(&client)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
     }
@@ -97,7 +109,10 @@ fn asked(result: Result<(), client::CliError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            match error {
+                client::CliError::BadConfig(_) => ExitCode::from(BAD_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn chosen(node: &Node) -> Option<(&str, Place, Option<&Node>)> {
 }
 
 /// Is `node` meant as a `kind`? It may still be a wrong one.
-fn looks_like(kind: Kind, node: &Node) -> bool {
+pub(super) fn looks_like(kind: Kind, node: &Node) -> bool {
     match (kind, &node.value) {
         (Kind::Map(_) | Kind::Named(_) | Kind::Values(_), value) => matches!(value, Value::Map(_)),
         (Kind::List(_), Value::List(_)) => true,

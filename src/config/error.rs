@@ -127,6 +127,11 @@ impl Report {
         self.warnings.push(warning);
     }
 
+    /// Whether nothing wrong was found yet.
+    pub(super) fn is_clean(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// A place in words, for errors that involve two: `FILE:LINE:COLUMN`.
     pub(super) fn show(&self, at: Place) -> String {
         format!("{}:{}:{}", one_line(&self.file(at).display().to_string()), at.line, at.column)

@@ -6,6 +6,7 @@
 mod address;
 mod check;
 mod decode;
+pub mod diff;
 mod error;
 mod expand;
 mod files;
@@ -16,15 +17,21 @@ mod reference;
 mod scalar;
 mod schema;
 mod section;
+mod settings;
+mod show;
 mod tree;
 mod units;
 mod yaml;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use error::{ConfigError, Errors};
 pub use expand::Env;
+pub use files::Source;
 pub(crate) use hint::{hint, listing};
+pub use settings::{Leaf, MASK, Setting, content_hash};
 
 use error::Report;
 use files::Documents;
@@ -64,6 +71,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// Every file that was read, in that order.
     pub files: Vec<PathBuf>,
+    /// Names their content: see [`content_hash`].
+    pub hash: String,
     /// What works but is probably not meant.
     pub warnings: Vec<ConfigError>,
 }
@@ -83,11 +92,43 @@ pub fn parse(name: &str, text: &str, catalogue: &Catalogue, env: Env<'_>) -> Res
     resolve(documents, catalogue, report).map(|loaded| loaded.plan)
 }
 
+/// Reads documents from memory that together are one configuration: what [`read`] gives, with nothing more to include.
+pub fn parse_all(sources: &[Source], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
+    let mut report = Report::default();
+    let documents = files::parse_all(sources, env, &mut report);
+    resolve(documents, catalogue, report)
+}
+
+/// The text of the files and folders at `paths` and of what they include, without a judgement on what it says.
+///
+/// # Errors
+/// A file cannot be read, or is no YAML.
+pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
+    let mut report = Report::default();
+    let documents = files::load_all(paths, env, &mut report);
+    if documents.complete { Ok(documents.sources) } else { report.finish().map(|_| documents.sources) }
+}
+
+/// Names what the files at `paths` and those they include hold now, whether it is good or not; of files that are all good
+/// it is their [`Loaded::hash`]. What cannot be read is part of it, too.
+pub fn fingerprint(paths: &[PathBuf], env: Env<'_>) -> String {
+    let mut report = Report::default();
+    let documents = files::load_all(paths, env, &mut report);
+    let unread = documents.unread.iter().map(String::as_str);
+    content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread))
+}
+
+/// The files at `paths` and those they include, as far as they can be read.
+pub fn sources_of(paths: &[PathBuf], env: Env<'_>) -> Vec<PathBuf> {
+    let documents = files::load_all(paths, env, &mut Report::default());
+    documents.sources.into_iter().map(|source| source.path).collect()
+}
+
 /// A duration as the configuration spells it: `250ms`, `1m30s`.
 ///
 /// # Errors
 /// It is no such text, in words that say what to write.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     units::parse_duration(text)
 }
 
@@ -103,8 +144,12 @@ pub fn reference(catalogue: &Catalogue) -> String {
 
 fn resolve(documents: Documents, catalogue: &Catalogue, mut report: Report) -> Result<Loaded, Errors> {
     let complete = documents.complete;
+    let hash = content_hash(documents.sources.iter().map(|source| source.text.as_str()));
     let root = files::merge(documents, &mut report);
     check::check(&root, catalogue, &mut report);
-    let plan = decode::plan(&root, complete, catalogue, &mut report);
-    report.finish().map(|(files, warnings)| Loaded { plan, files, warnings })
+    let mut plan = decode::plan(&root, complete, catalogue, &mut report);
+    if report.is_clean() {
+        plan.settings = Arc::new(show::show(&root, catalogue, &report));
+    }
+    report.finish().map(|(files, warnings)| Loaded { plan, files, hash, warnings })
 }

@@ -89,7 +89,8 @@ impl Scalar {
             Self::Rate => rate(node).map(drop),
             Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
             Self::Share => share(node).map(drop),
-            Self::Factor | Self::Text => text(node, "text").map(drop),
+            Self::Factor => factor(node).map(drop),
+            Self::Text => text(node, "text").map(drop),
             Self::Ratio => ratio(node).map(drop),
             Self::Name => text(node, "a name").and_then(check_name),
             Self::Path => text(node, "a path").and_then(check_path),
@@ -193,6 +194,14 @@ pub(super) fn rate(node: &Node) -> Result<u64, String> {
     match &node.value {
         Value::Int(number) => Err(format!("a rate needs its unit: write `{number}/s`")),
         _ => text(node, "a rate such as `50/s`").and_then(units::parse_rate),
+    }
+}
+
+/// `2x`.
+pub(super) fn factor(node: &Node) -> Result<f64, String> {
+    match &node.value {
+        Value::Int(number) => Err(format!("a factor needs an x: write `{number}x`")),
+        _ => text(node, "a factor such as `2x`").and_then(units::parse_factor),
     }
 }
 

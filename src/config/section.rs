@@ -104,6 +104,24 @@ impl<'a> Section<'a> {
         self.value(name, |node| if is_word(node, &["off", "auto"]) { Ok(None) } else { read(node).map(Some) })
     }
 
+    /// The maps under `plural` (`listeners` or `pools`) of a whole file, by name, in order, each over the `defaults` for
+    /// its kind.
+    pub(super) fn named(&self, plural: &str, singular: &str, keys: &'static [Key]) -> Vec<(&'a str, Section<'a>)> {
+        let defaults = self.section("defaults").section(singular);
+        let Some(found) = self.find(plural) else {
+            return Vec::new();
+        };
+        let entries = found.node.entries().unwrap_or_default().iter();
+        entries
+            .filter(|entry| !entry.key.starts_with("x-"))
+            .map(|entry| {
+                let path = format!("{plural}.{}", entry.key);
+                let own = Section::new(keys, &path, entry.key_at).over(&entry.node, &path);
+                (entry.key.as_str(), own.over_section(&defaults))
+            })
+            .collect()
+    }
+
     /// Does the word that counts say `off`?
     pub(super) fn is_off(&self, name: &str) -> bool {
         self.find(name).is_some_and(|found| is_word(found.node, &["off"]))

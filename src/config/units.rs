@@ -69,7 +69,6 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// The shortest text that [`parse_size`] reads back.
-#[cfg(test)]
 pub(super) fn format_size(bytes: u64) -> String {
     let unit = SIZE_UNITS.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| "0B".to_owned(), |(name, size)| format!("{}{name}", bytes / size))
@@ -98,6 +97,16 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     }
     let percent: f64 = number.parse().map_err(|_| bad())?;
     if (0.0..=100.0).contains(&percent) { Ok(percent / 100.0) } else { Err(bad()) }
+}
+
+/// `2x`, `1.5x`: so many times, from 1 to 1000.
+pub(super) fn parse_factor(text: &str) -> Result<f64, String> {
+    let bad = || format!("`{text}` is not a factor: a number from 1 to 1000 and an x, as in `2x`");
+    let number = text.strip_suffix('x').ok_or_else(bad)?;
+    if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(bad());
+    }
+    number.parse().ok().filter(|factor| (1.0..=1000.0).contains(factor)).ok_or_else(bad)
 }
 
 /// Splits `90s15ms` into 90, `s` and `15ms`.
@@ -142,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn factors() {
+        assert_eq!((parse_factor("2x"), parse_factor("1.5x"), parse_factor("1000x")), (Ok(2.0), Ok(1.5), Ok(1000.0)));
+        for text in ["2", "x", "0.5x", "0x", "1001x", "-2x", "1e1x", "infx", "2 x", "2X", ""] {
+            assert!(parse_factor(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn sizes_rates_and_shares() {
         assert_eq!(parse_size("64KiB"), Ok(65_536));
         assert_eq!(parse_size("0B"), Ok(0));
@@ -175,7 +192,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in any::<String>(), digits in "[0-9]{0,30}[a-zA-Z%/.]{0,4}") {
             for text in [text, digits] {
-                let _ = (parse_duration(&text), parse_size(&text), parse_rate(&text), parse_byte_rate(&text), parse_share(&text));
+                let _ = (parse_duration(&text), parse_size(&text), parse_rate(&text), parse_byte_rate(&text), parse_share(&text), parse_factor(&text));
             }
         }
     }

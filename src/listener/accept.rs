@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ListenerLive;
 use crate::admission::{Gate, Permit};
-use crate::config::plan::Others;
+use crate::config::plan::{ListenerTcp, Others};
 use crate::drain::{Lifecycle, Stage};
 use crate::metrics::{AcceptError, Refused};
-use crate::net::{BoundSocket, Peer, Stream, refuse_new_connections};
+use crate::net::{BoundSocket, Peer, Stream, lengthen_queue, refuse_new_connections, retune_listener};
 
 /// A client that was let in.
 #[derive(Debug)]
@@ -32,15 +33,27 @@ pub struct Accepted {
     pub header_by: Option<Instant>,
 }
 
-/// What one accept loop needs.
+/// What the accept loops of one address are to do. A reload may hand an address from one listener to another.
 #[derive(Debug, Clone)]
-pub struct Acceptor {
-    /// Whose socket it is.
+pub struct Orders {
+    /// Whose clients they are.
     pub listener: Arc<ListenerLive>,
+    /// Options of the socket.
+    pub tcp: ListenerTcp,
+    /// Serve what waits, then close.
+    pub close: bool,
+}
+
+/// What one accept loop needs.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// The orders now, and later ones.
+    orders: Orders,
+    later: watch::Receiver<Orders>,
     /// The process's limit.
-    pub gate: Arc<Gate>,
+    gate: Arc<Gate>,
     /// Tells when to stop.
-    pub life: Arc<Lifecycle>,
+    life: Arc<Lifecycle>,
 }
 
 /// The pause after the first failing accept; doubled while it goes on failing.
@@ -74,22 +87,38 @@ impl Socket {
 }
 
 impl Acceptor {
-    /// Accepts until the process drains, and hands each client to `serve`, which must not block.
+    /// An accept loop to be, which follows `orders`; without anyone left to give them it closes.
+    pub fn new(mut orders: watch::Receiver<Orders>, gate: Arc<Gate>, life: Arc<Lifecycle>) -> Self {
+        let now = orders.borrow_and_update().clone();
+        Self { orders: now, later: orders, gate, life }
+    }
+
+    /// Whose clients it accepts now.
+    pub fn listener(&self) -> &Arc<ListenerLive> {
+        &self.orders.listener
+    }
+
+    /// Accepts until the process drains or its orders say close, and hands each client to `serve`, which
+    /// must not block.
     ///
     /// # Errors
     /// Only if the socket cannot be registered with this thread's runtime.
-    pub async fn run(self, socket: BoundSocket, serve: impl Fn(Accepted)) -> io::Result<()> {
+    pub async fn run(mut self, socket: BoundSocket, serve: impl Fn(Accepted)) -> io::Result<()> {
         let socket = match socket {
             BoundSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
             BoundSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
         };
-        let mut draining = pin!(self.life.reached(Stage::Draining));
+        let mut ending = pin!(ending(self.life.clone(), self.later.clone()));
         let mut pause = SHORTEST_PAUSE;
         let mut warned = None;
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut draining => break,
+                () = &mut ending => break,
+                Ok(()) = self.later.changed() => {
+                    self.follow(&socket);
+                    continue;
+                }
                 accepted = socket.accept() => accepted,
             };
             match accepted {
@@ -101,7 +130,7 @@ impl Acceptor {
                         () = &mut admitted => {}
                         // Full, with `overflow: wait`: the wait for a place goes on, and newcomers are
                         // held back now, not when a place is free at last.
-                        () = &mut draining => {
+                        () = &mut ending => {
                             self.hold_back(&socket);
                             admitted.await;
                             break;
@@ -115,10 +144,25 @@ impl Acceptor {
         Ok(())
     }
 
+    /// Takes over new orders.
+    fn follow(&mut self, socket: &Socket) {
+        let orders = self.later.borrow_and_update().clone();
+        if orders.tcp != self.orders.tcp {
+            let retuned = match socket {
+                Socket::Tcp(socket) => retune_listener(socket, &orders.tcp),
+                Socket::Unix(socket) => lengthen_queue(socket, &orders.tcp),
+            };
+            if let Err(error) = retuned {
+                tracing::warn!(listener = %orders.listener.name, %error, "cannot change the options of a listening socket");
+            }
+        }
+        self.orders = orders;
+    }
+
     /// Counts a client and hands it on, or refuses it.
     async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
         let at = Instant::now();
-        let cells = &self.listener.cells;
+        let cells = &self.orders.listener.cells;
         let Ok(header_by) = self.trust(peer, at) else {
             // Like every refusal here a reset, and before it could take a place from anyone.
             cells.connections.inc();
@@ -133,7 +177,7 @@ impl Acceptor {
         }
         match permit {
             Some(permit) => {
-                serve(Accepted { stream, peer, listener: self.listener.clone(), permit, at, header_by });
+                serve(Accepted { stream, peer, listener: self.orders.listener.clone(), permit, at, header_by });
             }
             // Dropping it is a reset: the client learns at once, and nothing lingers here.
             None => cells.refused[Refused::MaxConnectionsProcess as usize].inc(),
@@ -145,14 +189,14 @@ impl Acceptor {
     /// # Errors
     /// Its word is not taken here, and without one nobody comes in.
     fn trust(&self, peer: Peer, at: Instant) -> Result<Option<Instant>, Untrusted> {
-        let settings = self.listener.settings();
+        let settings = self.orders.listener.settings();
         let Some(accept_proxy) = &settings.accept_proxy else { return Ok(None) };
         match (accept_proxy.trusts(peer.ip()), accept_proxy.others) {
             (true, _) => Ok(Some(at + accept_proxy.timeout)),
             (false, Others::Plain) => Ok(None),
             (false, Others::Refuse) => {
-                if let Some(unsaid) = self.listener.untrusted.may_say(at) {
-                    let listener = &self.listener.name;
+                if let Some(unsaid) = self.orders.listener.untrusted.may_say(at) {
+                    let listener = &self.orders.listener.name;
                     tracing::warn!(%listener, %peer, unsaid, "refused: not in accept_proxy.from");
                 }
                 Err(Untrusted)
@@ -163,7 +207,7 @@ impl Acceptor {
     /// Counts a failing accept, waits if waiting helps, and gives the next pause.
     async fn failed(&self, error: &io::Error, pause: Duration, warned: &mut Option<Instant>) -> Duration {
         let class = classify(error);
-        let cells = &self.listener.cells;
+        let cells = &self.orders.listener.cells;
         cells.accept_errors[class as usize].inc();
         if class == AcceptError::Aborted {
             // A client that left costs nothing. But a machine that forbids accepting says the same,
@@ -173,7 +217,7 @@ impl Acceptor {
         }
         if warned.is_none_or(|at| at.elapsed() > WARNINGS) {
             *warned = Some(Instant::now());
-            tracing::warn!(listener = %self.listener.name, class = class.as_str(), %error, "cannot accept; trying again");
+            tracing::warn!(listener = %self.orders.listener.name, class = class.as_str(), %error, "cannot accept; trying again");
         }
         sleep(pause).await;
         cells.accept_paused.add(pause);
@@ -185,7 +229,7 @@ impl Acceptor {
         if let Socket::Tcp(socket) = socket
             && let Err(error) = refuse_new_connections(socket)
         {
-            tracing::warn!(listener = %self.listener.name, %error, "cannot hold back new connections before closing");
+            tracing::warn!(listener = %self.orders.listener.name, %error, "cannot hold back new connections before closing");
         }
     }
 
@@ -205,6 +249,14 @@ impl Acceptor {
                 () = &mut quiet => return,
             }
         }
+    }
+}
+
+/// Waits until the process drains, or the orders say close, or nobody gives any more.
+async fn ending(life: Arc<Lifecycle>, mut orders: watch::Receiver<Orders>) {
+    tokio::select! {
+        () = life.reached(Stage::Draining) => {}
+        _ = orders.wait_for(|orders| orders.close) => {}
     }
 }
 

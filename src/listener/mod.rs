@@ -14,7 +14,7 @@ use crate::config::plan::{Listener, RelayMode};
 use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
 
 pub(crate) use accept::classify;
-pub use accept::{Accepted, Acceptor};
+pub use accept::{Accepted, Acceptor, Orders};
 pub use grumble::Grumble;
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
-use super::options::prepare_stream;
+use super::options::{lengthen_queue, prepare_stream};
 use crate::config::plan::{BindAddress, ListenerTcp};
 
 /// One address, bound and listening, with a socket for each worker.
@@ -31,20 +31,52 @@ pub enum BoundSocket {
     Unix(StdUnixListener),
 }
 
-/// Binds one address for `workers` workers.
+/// Who else may have the address that is to be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody.
+    Alone,
+    /// This process itself, through a socket that is bound to more or fewer addresses of the port.
+    WithOurselves,
+}
+
+/// Binds one address for `workers` workers, and listens on it.
 ///
 /// # Errors
 /// The address is taken (also by a socket with SO_REUSEPORT), missing, or not permitted; a unix path
 /// has a living listener or is something else than a socket.
 pub fn bind(address: &BindAddress, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
+    let bound = reserve(address, workers, tcp, Sharing::Alone)?;
+    bound.listen(tcp)?;
+    Ok(bound)
+}
+
+/// Binds one address for `workers` workers without listening yet: giving it up again hurts no client.
+///
+/// # Errors
+/// As for [`bind`].
+pub fn reserve(address: &BindAddress, workers: usize, tcp: &ListenerTcp, sharing: Sharing) -> io::Result<Bound> {
     match address {
-        BindAddress::Ip(address) => bind_tcp(*address, workers, tcp),
-        BindAddress::Unix(path, mode) => bind_unix(path, *mode, workers, tcp),
+        BindAddress::Ip(address) => reserve_tcp(*address, workers, tcp, sharing),
+        BindAddress::Unix(path, mode) => reserve_unix(path, *mode, workers),
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
-    if address.port() != 0 {
+impl Bound {
+    /// Listens. Clients may come from now on, and wait.
+    ///
+    /// # Errors
+    /// The kernel refuses; some sockets may listen by then.
+    pub fn listen(&self, tcp: &ListenerTcp) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| match socket {
+            BoundSocket::Tcp(socket) => lengthen_queue(socket, tcp),
+            BoundSocket::Unix(socket) => lengthen_queue(socket, tcp),
+        })
+    }
+}
+
+fn reserve_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp, sharing: Sharing) -> io::Result<Bound> {
+    if address.port() != 0 && sharing == Sharing::Alone {
         // With SO_REUSEPORT a second process of the same user would share the port in silence. Binding
         // without it fails where anyone listens, and never listens itself, so nobody connects to it.
         drop(tcp_socket(address, tcp, false)?);
@@ -54,7 +86,6 @@ fn bind_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp) -> io::Resul
     for _ in 0..workers {
         let socket = tcp_socket(real, tcp, true)?;
         prepare_stream(&socket, &tcp.stream)?;
-        socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
         let listener = StdTcpListener::from(socket);
         real = listener.local_addr()?;
         sockets.push(BoundSocket::Tcp(listener));
@@ -89,7 +120,7 @@ fn tcp_socket(address: SocketAddr, tcp: &ListenerTcp, shared: bool) -> io::Resul
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, mode: Option<u32>, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
+fn reserve_unix(path: &Path, mode: Option<u32>, workers: usize) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     if let Some(mode) = mode {
@@ -101,7 +132,6 @@ fn bind_unix(path: &Path, mode: Option<u32>, workers: usize, tcp: &ListenerTcp) 
         // … and this undoes the umask.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
     let listener = StdUnixListener::from(OwnedFd::from(socket));
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {

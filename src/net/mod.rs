@@ -8,8 +8,8 @@ mod raw;
 mod stream;
 
 pub use address::{Peer, Target};
-pub use bind::{Bound, BoundSocket, bind, refuse_new_connections};
+pub use bind::{Bound, BoundSocket, Sharing, bind, refuse_new_connections, reserve};
 pub use handle::Handle;
-pub use options::{arm_reset, bind_source, prepare_stream};
+pub use options::{arm_reset, bind_source, lengthen_queue, prepare_stream, retune_listener};
 pub(crate) use stream::errno;
 pub use stream::{Stream, unless_failed};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{SockRef, Socket, TcpKeepalive};
 
 use super::raw;
-use crate::config::plan::StreamTcp;
+use crate::config::plan::{ListenerTcp, StreamTcp};
 
 /// Makes closing this socket a RST (`SO_LINGER {1, 0}`), also when the process dies without a word.
 ///
@@ -42,6 +42,33 @@ pub fn prepare_stream(socket: &impl AsFd, tcp: &StreamTcp) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a socket that listens already other options than it was bound with; what it accepts inherits them.
+///
+/// # Errors
+/// The kernel does not take one of them; those before it are set.
+pub fn retune_listener(socket: &impl AsFd, tcp: &ListenerTcp) -> io::Result<()> {
+    prepare_stream(socket, &tcp.stream)?;
+    let listener = SockRef::from(socket);
+    listener.set_tcp_nodelay(tcp.stream.nodelay)?;
+    listener.set_keepalive(tcp.stream.keepalive.is_some())?;
+    listener.set_tcp_user_timeout(tcp.stream.user_timeout)?;
+    // Zero is off, of both.
+    raw::set_tcp_option(socket, raw::FAST_OPEN, tcp.fast_open.unwrap_or(0))?;
+    match tcp.defer_accept {
+        Some(patience) => defer_accept(socket, patience)?,
+        None => raw::set_tcp_option(socket, raw::DEFER_ACCEPT, 0)?,
+    }
+    lengthen_queue(socket, tcp)
+}
+
+/// Gives a socket that listens already an accept queue of another length.
+///
+/// # Errors
+/// The socket does not listen.
+pub fn lengthen_queue(socket: &impl AsFd, tcp: &ListenerTcp) -> io::Result<()> {
+    SockRef::from(socket).listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))
+}
+
 /// Binds a socket that is to be connected to `source`, whose port is 0, and leaves the port to the connect.
 ///
 /// A port chosen here would be kept from all other targets; chosen there it only has to be free towards that one.
@@ -69,6 +96,31 @@ mod tests {
     use socket2::{Domain, Type};
 
     use super::*;
+
+    #[test]
+    fn a_listening_socket_takes_other_options_and_hands_them_on() {
+        use crate::config::plan::Keepalive;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let keepalive = Keepalive { idle: Duration::from_secs(9), interval: Duration::from_secs(3), probes: 2 };
+        let stream =
+            StreamTcp { nodelay: true, keepalive: Some(keepalive), user_timeout: Some(Duration::from_secs(7)) };
+        let tuned = ListenerTcp { backlog: 7, fast_open: None, defer_accept: None, freebind: false, stream };
+        let accepted = |tcp: &ListenerTcp| {
+            retune_listener(&socket, tcp).expect("possible");
+            let client = std::net::TcpStream::connect(socket.local_addr().expect("bound")).expect("connected");
+            let (accepted, _) = socket.accept().expect("a client");
+            drop(client);
+            accepted
+        };
+        let options = |socket: std::net::TcpStream| {
+            let socket = SockRef::from(&socket);
+            (socket.tcp_nodelay().expect("a TCP socket"), socket.keepalive().expect("a socket"))
+        };
+        assert_eq!(options(accepted(&tuned)), (true, true));
+        let off = StreamTcp { nodelay: false, keepalive: None, user_timeout: None };
+        assert_eq!(options(accepted(&ListenerTcp { stream: off, ..tuned })), (false, false));
+        assert_eq!(options(accepted(&tuned)), (true, true));
+    }
 
     #[test]
     fn a_source_is_bound_without_a_port() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use peerway::admin::{Endpoint, State};
+use peerway::admin::{Desk, Endpoint, Origin, State};
 use peerway::admission::Gate;
 use peerway::balance::CATALOGUE;
 use peerway::config::{self, plan::Plan};
@@ -116,9 +116,10 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         live: Arc::new(ListenerLive::new(settings.clone(), 1)),
         bound: vec!["127.0.0.1:4321".into()],
         pool: pools[&settings.pool].clone(),
+        leaving: false,
     };
     let listeners = plan.listeners.iter().map(|settings| (settings.name.clone(), listening(settings))).collect();
-    let live = Live { plan: plan.clone(), generation: 1, listeners, pools };
+    let live = Live { plan: plan.clone().into(), generation: 1, listeners, pools, departed: Vec::new() };
     State {
         live: Arc::new(ArcSwap::from_pointee(live)),
         ledger: Arc::new(Ledger::new(1, AccessLogs::open(plan).unwrap())),
@@ -128,6 +129,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         runtimes: vec![runtime],
         reloads: Arc::new(Reloads::new(SystemTime::now())),
         overrides: tools.overrides.clone(),
+        desk: Arc::new(Desk::new(Origin { paths: Vec::new(), env: |_| None }).0),
         log_dropped: Arc::default(),
     }
 }

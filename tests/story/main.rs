@@ -20,6 +20,7 @@ mod places;
 mod pools;
 mod proxy_in;
 mod proxy_out;
+mod reload;
 mod resets;
 mod shutdown;
 mod storm;

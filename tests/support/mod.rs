@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod admin;
+mod change;
 mod lines;
 mod moody;
 mod peer;
@@ -12,6 +13,7 @@ mod process;
 mod proxy;
 
 pub(crate) use admin::{Admin, Scrape};
+pub(crate) use change::TOP;
 pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};
 pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};

@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     whole: Option<String>,
     wrapper: Vec<String>,
     read_stdout: bool,
+    linked: bool,
 }
 
 impl Setup {
@@ -46,6 +47,7 @@ impl Setup {
             whole: None,
             wrapper: Vec::new(),
             read_stdout: true,
+            linked: false,
         }
     }
 
@@ -86,6 +88,12 @@ impl Setup {
     pub(crate) fn pool(mut self, line: &str) -> Self {
         self.pool += &format!("    {line}\n");
         self
+    }
+
+    /// Its file is a link to this one.
+    pub(crate) fn linked_to(self, file: &Path) -> Self {
+        std::os::unix::fs::symlink(file, self.dir.path().join("peerway.yaml")).unwrap();
+        Self { linked: true, ..self }
     }
 
     /// With so many descriptors, soft and hard.
@@ -139,7 +147,9 @@ impl Setup {
     pub(crate) fn launch(self) -> Proxy {
         raise_own_limit();
         let file = self.dir.path().join("peerway.yaml");
-        std::fs::write(&file, self.yaml()).unwrap();
+        if !self.linked {
+            std::fs::write(&file, self.yaml()).unwrap();
+        }
         let mut line = self.wrapper.clone();
         line.extend([binary().display().to_string(), "run".into(), "-c".into(), file.display().to_string()]);
         let mut child = Command::new(&line[0])

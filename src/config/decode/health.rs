@@ -198,7 +198,7 @@ impl<'a> Decoder<'a, '_> {
 }
 
 /// `keep`, `reset` or `{ drain: 5m }`.
-fn on_change(section: &Section<'_>, name: &str) -> OnChange {
+pub(super) fn on_change(section: &Section<'_>, name: &str) -> OnChange {
     let read = |node: &Node| match chosen(node).ok_or(())? {
         ("keep", ..) => Ok(OnChange::Keep),
         ("reset", ..) => Ok(OnChange::Reset),

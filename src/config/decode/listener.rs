@@ -6,11 +6,12 @@ use super::super::plan::{AccessLog, Bind, BindAddress, Listener, ListenerTcp, Re
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
+use super::health::on_change;
 use super::{Decoder, PoolNames, small, stream_tcp};
 
 impl<'a> Decoder<'a, '_> {
     pub(super) fn listeners(&mut self, pools: &PoolNames, access: &AccessLog) -> Vec<Listener> {
-        let named = self.named("listeners", "listener", LISTENER);
+        let named = self.root.named("listeners", "listener", LISTENER);
         if named.is_empty()
             && self.complete
             && self.root.find("listeners").is_none_or(|found| found.node.entries().is_some())
@@ -33,6 +34,7 @@ impl<'a> Decoder<'a, '_> {
             bind,
             timeouts: timeouts(&section.section("timeouts")),
             relay: section.read("relay", word(&words)).unwrap_or(RelayMode::Auto),
+            on_remove: on_change(section, "on_remove"),
             tcp: tcp(&section.section("tcp")),
             access: self.access(&section.section("log"), Some(access)),
         }

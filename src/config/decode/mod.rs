@@ -9,6 +9,7 @@ mod listener;
 mod overlap;
 mod pool;
 mod process;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         overflow: decoder.overflow(),
         shutdown: decoder.shutdown(),
         state_file: decoder.state_file(),
+        reload: decoder.reload(),
         zone,
         admin,
         metrics,
@@ -50,6 +52,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         log,
         listeners,
         pools,
+        settings: Arc::default(),
     }
 }
 
@@ -68,23 +71,6 @@ struct Decoder<'a, 'r> {
 }
 
 impl<'a> Decoder<'a, '_> {
-    /// The maps under `listeners` or `pools`, by name, in order, each over the `defaults` for its kind.
-    fn named(&self, plural: &str, singular: &str, keys: &'static [keys::Key]) -> Vec<(&'a str, Section<'a>)> {
-        let defaults = self.root.section("defaults").section(singular);
-        let Some(found) = self.root.find(plural) else {
-            return Vec::new();
-        };
-        let entries = found.node.entries().unwrap_or_default().iter();
-        entries
-            .filter(|entry| !entry.key.starts_with("x-"))
-            .map(|entry| {
-                let path = format!("{plural}.{}", entry.key);
-                let own = Section::new(keys, &path, entry.key_at).over(&entry.node, &path);
-                (entry.key.as_str(), own.over_section(&defaults))
-            })
-            .collect()
-    }
-
     /// Reports a required key that no layer of `section` has.
     fn require(&mut self, section: &Section<'a>, name: &str) {
         if section.broken || section.find(name).is_some() {

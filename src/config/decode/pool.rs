@@ -13,6 +13,7 @@ use super::super::plan::{Backend, BackendAddress, Failback, HashKey, HashSpec, L
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
+use super::health::on_change;
 use super::{Decoder, off_or_duration, size, small, stream_tcp, zone};
 
 /// A seat in a pool's snapshot is a 16-bit number.
@@ -20,7 +21,7 @@ const MOST_BACKENDS: usize = 65_535;
 
 impl<'a> Decoder<'a, '_> {
     pub(super) fn pools(&mut self) -> Vec<Pool> {
-        let named = self.named("pools", "pool", POOL);
+        let named = self.root.named("pools", "pool", POOL);
         named.into_iter().map(|(name, section)| self.pool(name, &section)).collect()
     }
 
@@ -42,6 +43,7 @@ impl<'a> Decoder<'a, '_> {
             slow_start: section.value("slow_start", scalar::duration),
             idle: section.section("timeouts").given("idle", off_or_duration),
             tcp: stream_tcp(&section.section("tcp")),
+            on_remove: on_change(section, "on_remove"),
         }
     }
 
@@ -177,7 +179,7 @@ impl<'a> Decoder<'a, '_> {
     /// Pools that nothing leads to are probably a slip.
     pub(super) fn warn_unused(&mut self, listeners: &[Listener], pools: &[Pool]) {
         let used: std::collections::HashSet<&str> = listeners.iter().map(|listener| &*listener.pool).collect();
-        let named = self.named("pools", "pool", POOL);
+        let named = self.root.named("pools", "pool", POOL);
         let unused = pools.iter().zip(named).filter(|(pool, _)| !used.contains(&*pool.name));
         for (_, (_, section)) in unused {
             self.report.warn(section.at, &section.path, "no listener uses this pool");

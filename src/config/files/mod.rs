@@ -15,6 +15,15 @@ use super::yaml;
 
 pub(super) use merge::merge;
 
+/// One file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is; relative paths in it begin at its folder.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: String,
+}
+
 /// One file, parsed and expanded: the root is a map.
 pub(super) struct Document {
     pub(super) start: Place,
@@ -35,8 +44,20 @@ pub(super) fn parse_one(name: &str, text: &str, env: Env<'_>, report: &mut Repor
     let start = report.open(Path::new(name));
     let mut found = Documents::new();
     found.add(parse(text, start, env, report));
+    found.sources.push(Source { path: name.into(), text: text.to_owned() });
     for document in &found.list {
         refuse_include(document, "a configuration in memory may not include files", report);
+    }
+    found
+}
+
+/// Reads documents that are already in memory, and have been included by one another.
+pub(super) fn parse_all(sources: &[Source], env: Env<'_>, report: &mut Report) -> Documents {
+    let mut found = Documents::new();
+    for source in sources {
+        let start = report.open(&source.path);
+        found.add(parse(&source.text, start, env, report));
+        found.sources.push(source.clone());
     }
     found
 }
@@ -44,13 +65,17 @@ pub(super) fn parse_one(name: &str, text: &str, env: Env<'_>, report: &mut Repor
 /// The documents that could be read.
 pub(super) struct Documents {
     pub(super) list: Vec<Document>,
+    /// Their texts, those that could not be parsed included.
+    pub(super) sources: Vec<Source>,
+    /// What could not be read, and why.
+    pub(super) unread: Vec<String>,
     /// There are no others: what is not here does not exist.
     pub(super) complete: bool,
 }
 
 impl Documents {
     fn new() -> Self {
-        Self { list: Vec::new(), complete: true }
+        Self { list: Vec::new(), sources: Vec::new(), unread: Vec::new(), complete: true }
     }
 
     fn add(&mut self, document: Option<Document>) {
@@ -83,6 +108,7 @@ impl Loader<'_> {
     fn unusable(&mut self, folder: &Path, message: &str) {
         let at = self.report.open(folder);
         self.report.error(at, "", message);
+        self.found.unread.push(format!("{}: {message}", folder.display()));
         self.found.complete = false;
     }
 
@@ -123,13 +149,19 @@ impl Loader<'_> {
     /// Reads and parses one file. That it cannot be read is an error of whoever named it.
     fn file(&mut self, path: &Path, start: Place, named_by: Option<(Place, &str)>) -> Option<Document> {
         match read::text(path) {
-            Ok(text) => parse(&text, start, self.env, self.report),
+            Ok(text) => {
+                let document = parse(&text, start, self.env, self.report);
+                self.found.sources.push(Source { path: path.to_owned(), text });
+                document
+            }
             Err(read::Unreadable::NotUtf8 { line, column }) => {
                 let at = Place { line, column, ..start };
+                self.found.unread.push(format!("{}: not UTF-8 text at {line}:{column}", path.display()));
                 self.report.error(at, "", "not UTF-8 text");
                 None
             }
             Err(read::Unreadable::Other(message)) => {
+                self.found.unread.push(format!("{}: {message}", path.display()));
                 match named_by {
                     Some((at, key)) => self.report.error(at, key, format!("{}: {message}", path.display())),
                     None => self.report.error(start, "", message),

@@ -95,9 +95,13 @@ pub(in super::super) fn probe_keys(name: &str) -> Option<&'static [Key]> {
 
 /// Each with exactly one of these.
 pub(in super::super) const STEP: &[Key] = &[
-    Key::new("send", TEXT, "Text to send.").example("\"PING\\r\\n\""),
+    Key::new("send", TEXT, "Text to send. It may hold a password, so it is never shown.")
+        .example("\"PING\\r\\n\"")
+        .secret(),
     Key::new("expect", TEXT, "Text that must come next.").example("\"+PONG\""),
-    Key::new("send_hex", Kind::Scalar(Scalar::Hex), "Bytes to send.").example("\"0a0b\""),
+    Key::new("send_hex", Kind::Scalar(Scalar::Hex), "Bytes to send. They are never shown.")
+        .example("\"0a0b\"")
+        .secret(),
     Key::new("expect_hex", Kind::Scalar(Scalar::Hex), "Bytes that must come next.").example("\"0c\""),
     Key::new(
         "expect_regex",

@@ -64,8 +64,7 @@ pub(in super::super) const LISTENER: &[Key] = &[
          two."),
     Key::new("relay", RELAY, "How bytes are moved between the two sockets.").default("auto"),
     Key::new("on_remove", ON_CHANGE, "What happens to living sessions when a reload removes this listener.")
-        .default("keep")
-        .later(),
+        .default("keep"),
     Key::new("bandwidth", Kind::Map(BANDWIDTH), "Limits on bytes a second, of each direction.").later(),
     Key::new("tcp", Kind::Map(TCP), "Options of the listening socket and of the sockets it accepts."),
     Key::new("log", Kind::Map(LOG), "What this listener logs, where that differs from `log` of the process."),

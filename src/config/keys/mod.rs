@@ -37,6 +37,10 @@ pub(super) struct Key {
     pub(super) dormant: bool,
     /// What to do instead of writing `off`, for a key of which one may expect that it has that.
     pub(super) instead_of_off: Option<&'static str>,
+    /// Its value is compared and never shown.
+    pub(super) secret: bool,
+    /// A running process cannot take over another value.
+    pub(super) restart: bool,
     /// Known, documented, and refused for now.
     pub(super) later: bool,
 }
@@ -52,6 +56,8 @@ impl Key {
             required: false,
             dormant: false,
             instead_of_off: None,
+            secret: false,
+            restart: false,
             later: false,
         }
     }
@@ -78,6 +84,16 @@ impl Key {
 
     const fn instead_of_off(mut self, remedy: &'static str) -> Self {
         self.instead_of_off = Some(remedy);
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn restart(mut self) -> Self {
+        self.restart = true;
         self
     }
 
@@ -151,6 +167,20 @@ pub(super) fn map_of(kind: Kind) -> Option<&'static [Key]> {
         Kind::Either(kinds) => kinds.iter().find_map(|kind| map_of(*kind)),
         _ => None,
     }
+}
+
+/// Whether what stands at `path`, counted from the top level, can only be changed by a restart: the shortest part of it
+/// that can, in words.
+pub(super) fn restart_key(path: &[&str]) -> Option<String> {
+    let mut keys = ROOT;
+    for (depth, name) in path.iter().enumerate() {
+        let key = find(keys, name)?;
+        if key.restart {
+            return Some(path[..=depth].join("."));
+        }
+        keys = map_of(key.kind)?;
+    }
+    None
 }
 
 const BOOL: Kind = Kind::Scalar(Scalar::Bool);

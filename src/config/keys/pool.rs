@@ -76,8 +76,7 @@ pub(in super::super) const POOL: &[Key] = &[
         "What happens to living sessions when a reload removes their backend or this pool. When the listener has a say too, the \
          gentler wins.",
     )
-    .default("keep")
-    .later(),
+    .default("keep"),
 ];
 
 /// One item of `backends` in the long form.

@@ -23,9 +23,11 @@ pub(in super::super) const ROOT: &[Key] = &[
     Key::new(
         "workers",
         Kind::Either(&[AUTO, Kind::Map(WORKERS)]),
-        "Threads that carry the traffic. `auto` is one for each CPU this process may use, not pinned.",
+        "Threads that carry the traffic. `auto` is one for each CPU this process may use, not pinned. Another number needs a \
+         restart.",
     )
-    .default("auto"),
+    .default("auto")
+    .restart(),
     Key::new(
         "max_connections",
         Kind::Either(&[AUTO, count(1, MANY)]),
@@ -50,9 +52,9 @@ pub(in super::super) const ROOT: &[Key] = &[
     Key::new(
         "reload",
         Kind::Map(RELOAD),
-        "How changes of these files take effect. SIGHUP and `peerway reload` always reload.",
-    )
-    .later(),
+        "How changes of these files take effect. SIGHUP and `peerway reload` always reload. All of a changed configuration \
+         takes effect, or nothing of it; `peerway plan` says beforehand what would change.",
+    ),
     Key::new(
         "state_file",
         PATH,
@@ -60,6 +62,7 @@ pub(in super::super) const ROOT: &[Key] = &[
          with each of them; its folder must be there and writable.",
     )
     .example("/var/lib/peerway/state.json")
+    .restart()
     .dormant(),
     Key::new(
         "zone",
@@ -76,13 +79,15 @@ pub(in super::super) const ROOT: &[Key] = &[
          the first connection is accepted. A reload that needs another folder fails whole with `needs restart: PATH`.",
     )
     .default("off")
+    .restart()
     .later(),
     Key::new(
         "admin",
         Kind::Map(ADMIN),
         "The endpoint for people and tools: /metrics, /healthz, /readyz and the API that `peerway pools`, `reload` and the \
-         other commands use. Without it there is none.",
-    ),
+         other commands use. Without it there is none. Changing it needs a restart.",
+    )
+    .restart(),
     Key::new(
         "metrics",
         Kind::Map(METRICS),
@@ -144,13 +149,21 @@ const UPGRADE: &[Key] = &[
 ];
 
 const RELOAD: &[Key] = &[
-    Key::new("watch", BOOL, "Reload when a file changes.").default("true"),
-    Key::new("debounce", SPAN, "Wait for so long without another change first.").default("500ms"),
+    Key::new(
+        "watch",
+        BOOL,
+        "Reload when a file changes: one named on the command line, or one that is included. Changes are noticed at once, and \
+         on network file systems within some seconds.",
+    )
+    .default("true"),
+    Key::new("debounce", SPAN, "Wait for so long without another change first, so that no half-written file is read.")
+        .default("500ms"),
     Key::new(
         "guard",
         Kind::Either(&[OFF, TIMEOUT, Kind::Map(GUARD)]),
-        "Watch connect failures and latency for this long after a reload, and return to the old configuration when they \
-         get worse.",
+        "Watch connect failures, sessions without a backend and connect times for this long after a reload, compare them with \
+         the minute before, and return to the old configuration when they get worse. The same files are not tried again \
+         until they change, or until someone asks for it. `peerway reload --guard 60s` guards one reload.",
     )
     .default("off"),
 ];
@@ -204,8 +217,9 @@ const ADMIN_TLS: &[Key] = &[
 ];
 
 const METRICS: &[Key] = &[
-    Key::new("listen", Kind::Scalar(Scalar::Ip), "Where it listens: `IP:port`. Without it only the admin endpoint serves metrics.")
-        .example("127.0.0.1:9902"),
+    Key::new("listen", Kind::Scalar(Scalar::Ip), "Where it listens: `IP:port`. Without it only the admin endpoint serves metrics. Changing it needs a restart.")
+        .example("127.0.0.1:9902")
+        .restart(),
     Key::new(
         "backend_histograms",
         BOOL,

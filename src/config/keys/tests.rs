@@ -8,7 +8,6 @@ use super::*;
 const NOT_SUPPORTED: &[&str] = &[
     "max_rate",
     "upgrade",
-    "reload",
     "sandbox",
     "workers.busy_poll",
     "admin.tls",
@@ -16,7 +15,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "listeners.starttls",
     "listeners.tls",
     "listeners.admission",
-    "listeners.on_remove",
     "listeners.bandwidth",
     "listeners.bind.transparent",
     "listeners.timeouts.handshake",
@@ -24,7 +22,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "pools.discover",
     "pools.tls",
     "pools.starttls",
-    "pools.on_remove",
 ];
 
 const CATALOGUE: Catalogue =

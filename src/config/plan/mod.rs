@@ -5,6 +5,7 @@
 
 mod health;
 mod intake;
+mod reload;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +14,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Setting;
+
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
 pub use intake::{AcceptProxy, Others};
+pub use reload::{Guard, Reload};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub struct Plan {
     pub shutdown: Shutdown,
     /// Where what operators say of backends outlives the process; `None` is nowhere.
     pub state_file: Option<PathBuf>,
+    /// How changes of the files take effect.
+    pub reload: Reload,
     /// Where this instance runs: backends of the same zone come first. `None` is nowhere in particular.
     pub zone: Option<Arc<str>>,
     /// The admin endpoint, if there is one.
@@ -43,6 +49,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// In order of their names' first appearance.
     pub pools: Vec<Pool>,
+    /// All of the above as a tree of keys, for people: what is compared and shown.
+    pub settings: Arc<Setting>,
 }
 
 /// `workers`: how many data threads, and where they run.
@@ -175,6 +183,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// How bytes are moved.
     pub relay: RelayMode,
+    /// What happens to its sessions when a reload removes it.
+    pub on_remove: OnChange,
     /// Socket options of the listener and of the sockets it accepts.
     pub tcp: ListenerTcp,
     /// This listener's access log: the process's, with the listener's own words over it.
@@ -295,6 +305,8 @@ pub struct Pool {
     pub idle: Option<Option<Duration>>,
     /// Options of sockets to backends.
     pub tcp: StreamTcp,
+    /// What happens to sessions of a backend that a reload removes.
+    pub on_remove: OnChange,
 }
 
 /// `failback`: when a better tier is usable again.

@@ -1,0 +1,108 @@
+//! The pools and whoever keeps them, over all configurations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::backend::Backend;
+use crate::config::plan::Plan;
+use crate::net::Target;
+use crate::pool::{Keeper, KeeperHandle, Pool, Tools};
+
+/// All pools that live.
+#[derive(Debug)]
+pub(super) struct Pools {
+    tools: Tools,
+    kept: BTreeMap<Arc<str>, Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    pool: Arc<Pool>,
+    keeper: KeeperHandle,
+}
+
+/// Pools that are new, each with its first snapshot; nobody uses them yet.
+#[derive(Debug)]
+pub(super) struct Started(Vec<(Arc<Pool>, Keeper)>);
+
+/// A backend that is no longer there, or no longer where it was.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) backend: Arc<Backend>,
+    /// Where it was, if its name stands for another address now.
+    pub(super) moved_from: Option<Arc<[Target]>>,
+}
+
+impl Pools {
+    /// None yet.
+    pub(super) fn new(tools: Tools) -> Self {
+        Self { tools, kept: BTreeMap::new() }
+    }
+
+    /// Starts those of `plan` that are not there, all their host names resolved at once.
+    pub(super) async fn prepare(&self, plan: &Plan) -> Started {
+        let tools = Tools { zone: plan.zone.clone(), ..self.tools.clone() };
+        let mut starting = JoinSet::new();
+        for settings in plan.pools.iter().filter(|settings| !self.kept.contains_key(&settings.name)) {
+            let pool = Arc::new(Pool::new(settings.clone()));
+            let mut keeper = Keeper::new(pool.clone(), tools.clone());
+            starting.spawn(async move {
+                keeper.start().await;
+                (pool, keeper)
+            });
+        }
+        let mut started = Vec::new();
+        while let Some(result) = starting.join_next().await {
+            match result {
+                Ok(pool) => started.push(pool),
+                // A defect of ours: sessions of its listeners find no route.
+                Err(error) => tracing::error!(%error, "a pool's keeper did not start"),
+            }
+        }
+        Started(started)
+    }
+
+    /// Has all pools follow `plan`; gives those that it names, and what their backends have come to.
+    pub(super) async fn adopt(&mut self, plan: &Plan, started: Started) -> (BTreeMap<Arc<str>, Arc<Pool>>, Vec<Gone>) {
+        // Before the new ones are there: those are as they should be.
+        let gone = self.follow(plan).await;
+        for (pool, keeper) in started.0 {
+            self.kept.insert(pool.name.clone(), Kept { pool, keeper: keeper.spawn() });
+        }
+        let named = plan.pools.iter().filter_map(|settings| self.kept.get(&settings.name));
+        (named.map(|kept| (kept.pool.name.clone(), kept.pool.clone())).collect(), gone)
+    }
+
+    /// All at once: each may have names to ask for.
+    async fn follow(&self, plan: &Plan) -> Vec<Gone> {
+        let mut following = JoinSet::new();
+        for settings in &plan.pools {
+            let Some(kept) = self.kept.get(&settings.name) else { continue };
+            let (keeper, settings, zone) = (kept.keeper.clone(), settings.clone(), plan.zone.clone());
+            let before = kept.pool.snapshot();
+            following.spawn(async move {
+                let names: Vec<_> = settings.backends.iter().map(|backend| backend.name.clone()).collect();
+                let followed = keeper.follow(settings, zone).await;
+                let gone = |backend: Arc<Backend>| {
+                    let seat = before.members.iter().position(|member| member.backend.id == backend.id);
+                    let targets = seat.map(|seat| before.seats[seat].targets.clone());
+                    let moved_from = targets.filter(|_| names.contains(&backend.name));
+                    Gone { backend, moved_from }
+                };
+                followed.removed.into_iter().map(gone).collect::<Vec<_>>()
+            });
+        }
+        let mut gone = Vec::new();
+        while let Some(result) = following.join_next().await {
+            gone.extend(result.into_iter().flatten());
+        }
+        gone
+    }
+
+    /// Ends the keeper of a pool that nobody uses any more: it goes with its handle.
+    pub(super) fn end(&mut self, name: &str) {
+        self.kept.remove(name);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a guard judges by: attempts to reach a backend and how they went, over spans of time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::BackendId;
+use crate::metrics::{Cause, ConnectFailure, LATENCY_BOUNDS};
+use crate::route::Live;
+
+use super::guard::Reading;
+
+/// How far back a reading may begin.
+const SPAN: Duration = Duration::from_secs(60);
+
+/// Adds up what all pools and listeners count, also over those that come and go.
+#[derive(Debug)]
+pub(super) struct Meter {
+    total: Reading,
+    /// What each counted when it was last looked at.
+    failures: BTreeMap<BackendId, u64>,
+    connects: BTreeMap<Arc<str>, Vec<u64>>,
+    no_backend: BTreeMap<Arc<str>, u64>,
+    /// Totals of before, oldest first.
+    past: VecDeque<(Instant, Reading)>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            total: Reading::new(LATENCY_BOUNDS),
+            failures: BTreeMap::new(),
+            connects: BTreeMap::new(),
+            no_backend: BTreeMap::new(),
+            past: VecDeque::new(),
+        }
+    }
+}
+
+impl Meter {
+    /// Looks at all counters. To be called about once a second.
+    pub(super) fn look(&mut self, live: &Live, now: Instant) {
+        let snapshots: Vec<_> = live.pools.values().map(|pool| pool.snapshot()).collect();
+        let failures = snapshots.iter().flat_map(|snapshot| &snapshot.members).map(|member| {
+            let blamed = ConnectFailure::ALL.iter().filter(|reason| **reason != ConnectFailure::Local);
+            (member.backend.id, blamed.map(|reason| member.backend.cells.failures[*reason as usize].get()).sum())
+        });
+        self.total.failures += grown(&mut self.failures, failures.collect());
+        let no_backend = live.listeners.iter().map(|(name, listening)| {
+            let ends = listening.live.census().routes.into_iter().flat_map(|route| route.closed);
+            (name.clone(), ends.filter(|((cause, ..), _)| *cause == Cause::NoBackend).map(|(_, count)| count).sum())
+        });
+        self.total.no_backend += grown(&mut self.no_backend, no_backend.collect());
+        for (name, pool) in &live.pools {
+            let (cumulative, _) = pool.cells.connect.read();
+            let before = self.connects.insert(name.clone(), cumulative.clone()).unwrap_or_default();
+            self.total.add_connects(&cumulative, &before);
+        }
+        self.connects.retain(|name, _| live.pools.contains_key(name));
+        self.past.push_back((now, self.total.clone()));
+        while self.past.front().is_some_and(|(at, _)| now.duration_since(*at) > SPAN) {
+            self.past.pop_front();
+        }
+    }
+
+    /// All that was counted so far.
+    pub(super) fn total(&self) -> &Reading {
+        &self.total
+    }
+
+    /// What was counted in the last minute, or as much of it as there was.
+    pub(super) fn last_minute(&self) -> Reading {
+        self.past.front().map_or_else(|| Reading::new(LATENCY_BOUNDS), |(_, first)| self.total.since(first))
+    }
+}
+
+/// How much counters have grown; one that is new has grown from nothing, one that is gone no more.
+fn grown<K: Ord>(before: &mut BTreeMap<K, u64>, now: BTreeMap<K, u64>) -> u64 {
+    let more = now.iter().map(|(key, count)| count.saturating_sub(before.get(key).copied().unwrap_or_default())).sum();
+    *before = now;
+    more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_adds_up() {
+        let mut before = BTreeMap::new();
+        assert_eq!(grown(&mut before, [("a", 5)].into()), 5);
+        assert_eq!(grown(&mut before, [("a", 7), ("b", 1)].into()), 3);
+        assert_eq!(grown(&mut before, [("b", 4)].into()), 3, "one that is gone takes nothing back");
+        assert_eq!(grown(&mut before, [("a", 2), ("b", 4)].into()), 2, "and begins anew");
+    }
+}

@@ -1,0 +1,235 @@
+//! Changing the configuration while everything runs: one change at a time, each of them whole or not at all.
+
+mod attempt;
+mod guard;
+mod meter;
+mod removal;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::assembly::Assembly;
+use crate::admin::{Attempt, Author, Desk, GuardView, Verdict, Wish};
+use crate::config::Loaded;
+use crate::config::plan::{Guard, Plan};
+use crate::drain::Stage;
+use crate::metrics::ReloadResult;
+
+use guard::{Judgement, Reading, judge};
+use meter::Meter;
+use removal::Removals;
+
+/// Between looks at counters, for the guard of a reload to come or of the last one.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between looks at sessions of what was removed.
+const REMOVE: Duration = Duration::from_millis(100);
+
+/// Carries out what is asked for at the desk.
+struct Reloader {
+    assembly: Assembly,
+    desk: Arc<Desk>,
+    meter: Meter,
+    removals: Removals,
+    /// Whether there is something left of what was removed.
+    removing: bool,
+    watching: Option<Watching>,
+}
+
+/// A new configuration on trial.
+struct Watching {
+    attempt: Attempt,
+    guard: Guard,
+    since: Instant,
+    /// The minute before.
+    before: Reading,
+    /// All that had been counted when it began.
+    start: Reading,
+    /// What to go back to.
+    old: Arc<Plan>,
+    old_hash: String,
+}
+
+/// Leaves the reloader running, and whoever watches the files.
+pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>) {
+    let desk = assembly.state.desk.clone();
+    let in_force = desk.in_force();
+    let mut attempt = Attempt::new(desk.next_id(), Author::Start, in_force.generation);
+    attempt.hash = Some(in_force.hash);
+    desk.note(attempt);
+    if !desk.origin().paths.is_empty() {
+        tokio::spawn(super::watch::run(desk.clone(), assembly.state.live.clone()));
+    }
+    let reloader = Reloader {
+        assembly,
+        desk,
+        meter: Meter::default(),
+        removals: Removals::default(),
+        removing: false,
+        watching: None,
+    };
+    tokio::spawn(reloader.run(wishes));
+}
+
+impl Reloader {
+    async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
+        let (mut looks, mut removes) = (interval(LOOK), interval(REMOVE));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        removes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // While a change is on trial the next one waits.
+                wish = wishes.recv(), if self.watching.is_none() => match wish {
+                    Some(wish) => self.grant(wish).await,
+                    None => return,
+                },
+                _ = looks.tick() => self.look().await,
+                _ = removes.tick(), if self.removing => self.remove(),
+            }
+        }
+    }
+
+    /// Carries out one wish, and tells everyone what came of it.
+    async fn grant(&mut self, wish: Wish) {
+        let Wish { id, by, guard, answer } = wish;
+        let attempt = Attempt::new(id, by, self.assembly.state.live.load().generation);
+        let attempt = match self.load().await {
+            Ok(loaded) => self.change(attempt, loaded, guard).await,
+            Err(why) => why.reject(attempt),
+        };
+        self.tell(&attempt);
+        // Whoever asked may be gone.
+        let _ = answer.send(attempt);
+    }
+
+    /// Puts `loaded` into force, on trial if that is wanted.
+    async fn change(&mut self, attempt: Attempt, loaded: Loaded, guard: Option<Duration>) -> Attempt {
+        let wanted = loaded.plan.reload.guard;
+        let guard = guard.map(|span| Guard { span, ..wanted.unwrap_or_default() }).or(wanted);
+        self.meter.look(&self.assembly.state.live.load(), Instant::now());
+        let (before, start) = (self.meter.last_minute(), self.meter.total().clone());
+        let (old, old_hash) = (self.assembly.state.live.load().plan.clone(), self.desk.in_force().hash);
+        let mut attempt = match self.put(attempt, loaded).await {
+            Ok(attempt) => attempt,
+            Err(rejected) => return rejected,
+        };
+        if let Some(guard) = guard {
+            attempt.guard = Some(GuardView { state: "watching", seconds: guard.span.as_secs_f64(), detail: None });
+            let since = Instant::now();
+            self.watching = Some(Watching { attempt: attempt.clone(), guard, since, before, start, old, old_hash });
+        }
+        attempt
+    }
+
+    /// Makes the change, or changes nothing and says why.
+    async fn put(&mut self, mut attempt: Attempt, loaded: Loaded) -> Result<Attempt, Attempt> {
+        let state = self.assembly.state.clone();
+        let before = state.live.load_full();
+        attempt.describe(&before.plan, &loaded);
+        let prepared = match attempt::obstacle(&attempt) {
+            Some(why) => Err(why),
+            None => self.assembly.prepare(loaded).await.map_err(attempt::Why::from),
+        };
+        let prepared = match prepared {
+            // It may have taken its time.
+            Ok(_) if state.life.stage() >= Stage::Leaving => return Err(attempt::Why::Leaving.reject(attempt)),
+            Ok(prepared) => prepared,
+            Err(why) => return Err(why.reject(attempt)),
+        };
+        let gone = self.assembly.commit(prepared).await;
+        let after = state.live.load_full();
+        self.removals.take(&before, &after, gone, Instant::now());
+        self.removing = true;
+        self.remove();
+        attempt.generation = after.generation;
+        self.desk.set_drift(false);
+        state.reloads.count(ReloadResult::Ok, SystemTime::now());
+        Ok(attempt)
+    }
+
+    /// Ends sessions of what was removed, and lets go of it once they have ended.
+    fn remove(&mut self) {
+        let rules = self.removals.obey(&self.assembly.state.ledger);
+        let leaving = self.assembly.retire();
+        self.removing = rules || leaving;
+    }
+
+    /// Takes a reading, and judges the configuration that is on trial.
+    async fn look(&mut self) {
+        self.meter.look(&self.assembly.state.live.load(), Instant::now());
+        let Some(watching) = &self.watching else { return };
+        let after = self.meter.total().since(&watching.start);
+        let over = watching.since.elapsed() >= watching.guard.span;
+        let judgement = judge(&watching.before, &after, &watching.guard);
+        match judgement {
+            Judgement::Good | Judgement::TooFew if !over => {}
+            judgement => {
+                if let Some(watching) = self.watching.take() {
+                    self.conclude(watching, judgement, after.events()).await;
+                }
+            }
+        }
+    }
+
+    async fn conclude(&mut self, watching: Watching, judgement: Judgement, events: u64) {
+        let mut attempt = watching.attempt.clone();
+        let (verdict, state, detail) = match judgement {
+            Judgement::Good => {
+                (Verdict::Ok, "passed", format!("{events} attempts to reach a backend, no worse than before"))
+            }
+            Judgement::TooFew => {
+                let few =
+                    format!("{events} attempts to reach a backend are too few to judge by; the configuration stays");
+                (Verdict::Inconclusive, "inconclusive", few)
+            }
+            Judgement::Worse(why) => match self.go_back(&watching).await {
+                Ok(generation) => {
+                    attempt.generation = generation;
+                    (Verdict::RolledBack, "rolled_back", why)
+                }
+                Err(error) => {
+                    let stuck = format!("{why}; and there is no way back: {error}");
+                    tracing::error!(detail = stuck, "the configuration stays");
+                    (Verdict::Ok, "failed", stuck)
+                }
+            },
+        };
+        attempt.result = verdict;
+        attempt.detail = (verdict == Verdict::RolledBack).then(|| detail.clone());
+        attempt.guard = Some(GuardView { state, seconds: watching.guard.span.as_secs_f64(), detail: Some(detail) });
+        self.tell(&attempt);
+    }
+
+    /// Puts the configuration of before into force again; gives its generation.
+    async fn go_back(&mut self, watching: &Watching) -> Result<u64, String> {
+        let plan = Plan::clone(&watching.old);
+        let old = Loaded { plan, files: Vec::new(), hash: watching.old_hash.clone(), warnings: Vec::new() };
+        let before = self.assembly.state.live.load_full();
+        let prepared = self.assembly.prepare(old).await.map_err(|error| error.to_string())?;
+        let gone = self.assembly.commit(prepared).await;
+        let after = self.assembly.state.live.load_full();
+        self.removals.take(&before, &after, gone, Instant::now());
+        self.removing = true;
+        // The files still hold what was taken back.
+        self.desk.set_drift(true);
+        self.assembly.state.reloads.count(ReloadResult::RolledBack, SystemTime::now());
+        Ok(after.generation)
+    }
+
+    /// Notes an attempt in the history, the counters and the log.
+    fn tell(&self, attempt: &Attempt) {
+        attempt::log(attempt);
+        if attempt.result == Verdict::Rejected {
+            self.assembly.state.reloads.count(ReloadResult::Rejected, SystemTime::now());
+            self.desk.set_drift(attempt.hash.as_ref() != Some(&self.desk.in_force().hash));
+        }
+        self.desk.note(attempt.clone());
+    }
+
+    /// Reads the files, on a thread where that may take its time.
+    async fn load(&self) -> Result<Loaded, attempt::Why> {
+        attempt::load(self.desk.origin().clone()).await
+    }
+}

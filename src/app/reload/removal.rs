@@ -1,0 +1,156 @@
+//! `on_remove`: what becomes of sessions whose listener or backend a reload removed.
+//!
+//! A session that both rules are about goes by the gentler one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::app::pools::Gone;
+use crate::backend::Backend;
+use crate::config::plan::OnChange;
+use crate::drain::due;
+use crate::ledger::{Ledger, Record};
+use crate::listener::ListenerLive;
+use crate::metrics::Cause;
+use crate::net::Target;
+use crate::route::Live;
+
+/// All rules that stand.
+#[derive(Debug, Default)]
+pub(super) struct Removals(Vec<Rule>);
+
+/// What happens to the sessions of something that is gone.
+#[derive(Debug)]
+struct Rule {
+    of: Whom,
+    how: OnChange,
+    since: Instant,
+    ended: usize,
+}
+
+#[derive(Debug)]
+enum Whom {
+    Listener(Arc<ListenerLive>),
+    Backend(Arc<Backend>),
+    /// The backend is there, elsewhere: those that it had here.
+    Moved(Arc<Backend>, Arc<[Target]>),
+}
+
+impl Removals {
+    /// Takes in what the step from one configuration to the next removed, and what it brought back.
+    pub(super) fn take(&mut self, before: &Live, after: &Live, gone: Vec<Gone>, now: Instant) {
+        self.0.retain(|rule| !rule.of.is_back(after));
+        let rule = |of, how| Rule { of, how, since: now, ended: 0 };
+        for (name, listening) in &before.listeners {
+            if !listening.leaving && after.listeners.get(name).is_none_or(|listening| listening.leaving) {
+                self.0.push(rule(Whom::Listener(listening.live.clone()), listening.live.settings().on_remove));
+            }
+        }
+        for pool in before.plan.pools.iter().filter(|pool| !names_pool(after, &pool.name)) {
+            let snapshot = before.pools.get(&pool.name).map(|pool| pool.snapshot());
+            for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
+                self.0.push(rule(Whom::Backend(member.backend.clone()), pool.on_remove));
+            }
+        }
+        for Gone { backend, moved_from } in gone {
+            let how = after.pools.get(&backend.pool).map_or(OnChange::Keep, |pool| pool.settings().on_remove);
+            let of = moved_from.map_or(Whom::Backend(backend.clone()), |from| Whom::Moved(backend.clone(), from));
+            self.0.push(rule(of, how));
+        }
+    }
+
+    /// Ends those whose time has come; says whether there may be more.
+    pub(super) fn obey(&mut self, ledger: &Ledger) -> bool {
+        self.0.retain(|rule| rule.of.has_sessions());
+        if self.0.iter().all(|rule| rule.how == OnChange::Keep) {
+            return !self.0.is_empty();
+        }
+        let mut found: Vec<Vec<Arc<Record>>> = self.0.iter().map(|_| Vec::new()).collect();
+        for record in ledger.list(None, usize::MAX, |record| self.rule_for(record).is_some()) {
+            // Looked at twice, and it may have moved on between.
+            if let Some(index) = self.rule_for(&record) {
+                found[index].push(record);
+            }
+        }
+        for (rule, sessions) in self.0.iter_mut().zip(found) {
+            rule.end(sessions);
+        }
+        true
+    }
+
+    /// The gentlest rule that is about a session.
+    fn rule_for(&self, record: &Record) -> Option<usize> {
+        let about = (0..self.0.len()).filter(|index| self.0[*index].of.is_about(record));
+        about.max_by_key(|index| gentleness(self.0[*index].how))
+    }
+}
+
+fn names_pool(live: &Live, name: &str) -> bool {
+    live.plan.pools.iter().any(|pool| &*pool.name == name)
+}
+
+/// The more, the gentler.
+fn gentleness(how: OnChange) -> Duration {
+    match how {
+        OnChange::Reset => Duration::ZERO,
+        OnChange::Drain(span) => span,
+        OnChange::Keep => Duration::MAX,
+    }
+}
+
+impl Rule {
+    /// Ends as many as are due, longest idle first.
+    fn end(&mut self, mut left: Vec<Arc<Record>>) {
+        let count = match self.how {
+            OnChange::Keep => 0,
+            OnChange::Reset => left.len(),
+            OnChange::Drain(span) => {
+                due(self.ended + left.len(), self.since.elapsed(), span).saturating_sub(self.ended)
+            }
+        };
+        left.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
+        left.iter().take(count).for_each(|record| record.stop.ask(Cause::Removed));
+        self.ended += count.min(left.len());
+    }
+}
+
+impl Whom {
+    fn is_about(&self, record: &Record) -> bool {
+        match self {
+            Self::Listener(listener) => Arc::ptr_eq(&record.listener, listener),
+            Self::Backend(backend) => record.progress().backend.as_ref().is_some_and(|of| of.id == backend.id),
+            Self::Moved(backend, from) => {
+                let known = record.progress();
+                let at = |target: &Target| from.contains(target);
+                known.backend.as_ref().is_some_and(|of| of.id == backend.id) && known.target.as_ref().is_some_and(at)
+            }
+        }
+    }
+
+    fn has_sessions(&self) -> bool {
+        match self {
+            // One that its records hold beside the table of listeners and this rule is still to be served.
+            Self::Listener(listener) => listener.census().active > 0 || Arc::strong_count(listener) > 1,
+            Self::Backend(backend) | Self::Moved(backend, _) => backend.active() > 0,
+        }
+    }
+
+    /// Whether it is there again.
+    fn is_back(&self, live: &Live) -> bool {
+        match self {
+            Self::Listener(listener) => live
+                .listeners
+                .get(&listener.name)
+                .is_some_and(|listening| !listening.leaving && Arc::ptr_eq(&listening.live, listener)),
+            Self::Backend(backend) => {
+                let snapshot = live
+                    .pools
+                    .get(&backend.pool)
+                    .filter(|_| names_pool(live, &backend.pool))
+                    .map(|pool| pool.snapshot());
+                snapshot.is_some_and(|snapshot| snapshot.members.iter().any(|member| member.backend.id == backend.id))
+            }
+            Self::Moved(..) => false,
+        }
+    }
+}

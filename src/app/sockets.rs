@@ -1,0 +1,295 @@
+//! The listening sockets: they belong to the process, not to a configuration.
+//!
+//! A new configuration keeps those it names again, also under another listener's name, and has the others bound
+//! before it takes effect. Those it no longer names let nobody new in, are emptied, and close.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::worker::Arrival;
+use super::{AcceptorGuard, Acceptors};
+use crate::admission::Gate;
+use crate::config::plan::{BindAddress, Listener, Plan};
+use crate::drain::Lifecycle;
+use crate::listener::{Acceptor, ListenerLive, Orders};
+use crate::net::{self, Bound, Sharing};
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(Mutex<Posts>);
+
+#[derive(Debug, Default)]
+struct Posts {
+    open: Vec<Post>,
+    closing: Vec<Post>,
+}
+
+/// One address, with a socket on every worker.
+#[derive(Debug)]
+struct Post {
+    /// Whose it is.
+    listener: Arc<str>,
+    configured: BindAddress,
+    /// Port 0 has become a port.
+    real: BindAddress,
+    orders: watch::Sender<Orders>,
+}
+
+/// The addresses of a configuration, all of them to be had.
+#[derive(Debug)]
+pub(super) struct Places(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    listener: Arc<str>,
+    configured: BindAddress,
+    hold: Hold,
+}
+
+#[derive(Debug)]
+enum Hold {
+    /// One that is there, by its number.
+    Kept(usize, BindAddress),
+    /// One that was bound just now.
+    Fresh(Fresh),
+}
+
+/// Sockets that were bound just now; a unix socket's file goes with them unless they are taken.
+#[derive(Debug)]
+struct Fresh(Option<Bound>);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(Bound { address: BindAddress::Unix(path, _), .. }) = &self.0 {
+            // Gone already, perhaps; there is nothing more to do about it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Addresses that could not be bound: each with its place in the configuration.
+pub(super) type Failed = Vec<(String, io::Error)>;
+
+impl Sockets {
+    /// Finds or binds every address of `plan`. Nothing is served yet, and dropping the places gives up what is new.
+    ///
+    /// # Errors
+    /// All addresses that cannot be had.
+    pub(super) fn claim(&self, plan: &Plan, workers: usize) -> Result<Places, Failed> {
+        let posts = self.lock();
+        let mut taken = vec![false; posts.open.len()];
+        let mut places = Vec::new();
+        let mut failed = Failed::new();
+        let all = plan.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |bind| (listener, bind)));
+        // Those that are there first: an address that stays must not look taken to another of the same port.
+        for (listener, bind) in all {
+            let kept = posts.find(listener, &bind.address, &taken);
+            kept.into_iter().for_each(|index| taken[index] = true);
+            places.push((listener, bind.address.clone(), kept));
+        }
+        let mut found = Vec::with_capacity(places.len());
+        for (listener, configured, kept) in places {
+            let hold = match kept {
+                Some(index) => Ok(Hold::Kept(index, posts.open[index].real.clone())),
+                None => posts.bind(listener, &configured, workers),
+            };
+            match hold {
+                Ok(hold) => found.push(Place { listener: listener.name.clone(), configured, hold }),
+                Err(error) => failed.push((format!("listeners.{}: {configured}", listener.name), error)),
+            }
+        }
+        // Listening comes last: a client that got in would be reset if this were given up.
+        if failed.is_empty() {
+            failed.extend(found.iter().filter_map(|place| place.ready(plan).err()));
+        }
+        if failed.is_empty() { Ok(Places(found)) } else { Err(failed) }
+    }
+
+    /// Serves these places and no others. Gives each worker its new sockets, and where everything new listens.
+    pub(super) fn serve(&self, places: Places, with: &Serving<'_>) -> Served {
+        let mut posts = self.lock();
+        let mut before: Vec<Option<Post>> = std::mem::take(&mut posts.open).into_iter().map(Some).collect();
+        let mut served = Served { arrivals: (0..with.workers).map(|_| Vec::new()).collect(), announced: Vec::new() };
+        for Place { listener, configured, hold } in places.0 {
+            let Some(orders) = with.orders(&listener) else { continue };
+            let post = match hold {
+                Hold::Kept(index, _) => {
+                    before[index].take().map(|post| post.follow(&listener, configured, orders, &mut served))
+                }
+                Hold::Fresh(mut fresh) => {
+                    fresh.0.take().map(|bound| Post::open(listener, configured, bound, orders, with, &mut served))
+                }
+            };
+            posts.open.extend(post);
+        }
+        let left = before.into_iter().flatten().inspect(Post::close);
+        posts.closing.extend(left);
+        served
+    }
+
+    /// Whether sockets that are closing still serve who waits in their queues for this listener.
+    pub(super) fn is_closing(&self, listener: &str) -> bool {
+        let mut posts = self.lock();
+        posts.closing.retain(|post| post.orders.receiver_count() > 0);
+        posts.closing.iter().any(|post| &*post.listener == listener)
+    }
+
+    /// How many addresses there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// The files of unix sockets.
+    pub(super) fn unix_paths(&self) -> Vec<PathBuf> {
+        let paths = |post: &Post| match &post.real {
+            BindAddress::Unix(path, _) => Some(path.clone()),
+            BindAddress::Ip(_) => None,
+        };
+        self.lock().open.iter().filter_map(paths).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Posts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    /// Sockets that were bound for them just now.
+    pub(super) fn fresh(&self) -> usize {
+        let fresh = |place: &Place| match &place.hold {
+            Hold::Fresh(Fresh(Some(bound))) => bound.sockets.len(),
+            _ => 0,
+        };
+        self.0.iter().map(fresh).sum()
+    }
+
+    /// The real addresses of a listener, in the order of its file.
+    pub(super) fn addresses(&self, listener: &str) -> Vec<String> {
+        let of = self.0.iter().filter(|place| &*place.listener == listener);
+        of.filter_map(|place| match &place.hold {
+            Hold::Kept(_, real) => Some(real.to_string()),
+            Hold::Fresh(fresh) => fresh.0.as_ref().map(|bound| bound.address.to_string()),
+        })
+        .collect()
+    }
+}
+
+impl Posts {
+    /// A post that is this address already. A port that the kernel chose stays with its listener.
+    fn find(&self, listener: &Listener, address: &BindAddress, taken: &[bool]) -> Option<usize> {
+        let same = |post: &Post| match (address, &post.configured) {
+            (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => path == other,
+            (BindAddress::Ip(wanted), BindAddress::Ip(had)) if wanted.port() == 0 => {
+                wanted == had && post.listener == listener.name
+            }
+            (wanted, _) => *wanted == post.real,
+        };
+        (0..self.open.len()).find(|index| !taken[*index] && same(&self.open[*index]))
+    }
+
+    fn bind(&self, listener: &Listener, address: &BindAddress, workers: usize) -> io::Result<Hold> {
+        let ours = |post: &Post| match (&post.real, address) {
+            (BindAddress::Ip(ours), BindAddress::Ip(wanted)) => overlap(ours, wanted),
+            _ => false,
+        };
+        let sharing =
+            if self.open.iter().chain(&self.closing).any(ours) { Sharing::WithOurselves } else { Sharing::Alone };
+        let bound = net::reserve(address, workers, &listener.tcp, sharing)?;
+        Ok(Hold::Fresh(Fresh(Some(bound))))
+    }
+}
+
+/// Whether one address takes in the other.
+fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let wide = one.ip().is_unspecified() || other.ip().is_unspecified() || one.ip() == other.ip();
+    wide && one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
+}
+
+impl Place {
+    /// Listens if it is new; if it is not, a unix socket's file may need other permissions.
+    fn ready(&self, plan: &Plan) -> Result<(), (String, io::Error)> {
+        let listener = plan.listeners.iter().find(|listener| listener.name == self.listener);
+        let readied = match (&self.hold, &self.configured, listener) {
+            (Hold::Fresh(Fresh(Some(bound))), _, Some(listener)) => bound.listen(&listener.tcp),
+            (Hold::Kept(..), BindAddress::Unix(path, Some(mode)), _) => {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))
+            }
+            _ => Ok(()),
+        };
+        readied.map_err(|error| (format!("listeners.{}: {}", self.listener, self.configured), error))
+    }
+}
+
+/// What sockets are served with.
+pub(super) struct Serving<'a> {
+    pub(super) listeners: &'a [(Listener, Arc<ListenerLive>)],
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) life: &'a Arc<Lifecycle>,
+    pub(super) acceptors: &'a Acceptors,
+    pub(super) workers: usize,
+}
+
+impl Serving<'_> {
+    fn orders(&self, name: &str) -> Option<Orders> {
+        let (listener, live) = self.listeners.iter().find(|(listener, _)| &*listener.name == name)?;
+        Some(Orders { listener: live.clone(), tcp: listener.tcp, close: false })
+    }
+}
+
+/// What follows for the workers, and what is to be announced.
+pub(super) struct Served {
+    /// In the order of the workers.
+    pub(super) arrivals: Vec<Vec<Arrival>>,
+    /// Listener and real address.
+    pub(super) announced: Vec<(Arc<str>, String)>,
+}
+
+impl Post {
+    fn open(
+        listener: Arc<str>,
+        configured: BindAddress,
+        bound: Bound,
+        orders: Orders,
+        with: &Serving<'_>,
+        served: &mut Served,
+    ) -> Self {
+        let (orders, follow) = watch::channel(orders);
+        for (socket, arrivals) in bound.sockets.into_iter().zip(&mut served.arrivals) {
+            let acceptor = Acceptor::new(follow.clone(), with.gate.clone(), with.life.clone());
+            let running: AcceptorGuard = with.acceptors.enter();
+            arrivals.push(Arrival { socket, acceptor, running });
+        }
+        served.announced.push((listener.clone(), bound.address.to_string()));
+        Self { listener, configured, real: bound.address, orders }
+    }
+
+    /// Goes on, perhaps for another listener.
+    fn follow(mut self, listener: &Arc<str>, configured: BindAddress, orders: Orders, served: &mut Served) -> Self {
+        if self.listener != *listener {
+            served.announced.push((listener.clone(), self.real.to_string()));
+        }
+        self.orders.send_if_modified(|now| {
+            let other = !Arc::ptr_eq(&now.listener, &orders.listener) || now.tcp != orders.tcp;
+            *now = orders;
+            other
+        });
+        self.listener = listener.clone();
+        self.configured = configured;
+        self
+    }
+
+    /// Has its sockets emptied and closed. The file of a unix socket goes first: while we listen nobody else can have
+    /// taken its path.
+    fn close(&self) {
+        if let BindAddress::Unix(path, _) = &self.real {
+            // Gone already, or not ours to remove: either way there is nothing to do about it.
+            let _ = std::fs::remove_file(path);
+        }
+        self.orders.send_modify(|orders| orders.close = true);
+    }
+}
