@@ -58,12 +58,11 @@ pub async fn evict(ledger: Arc<Ledger>, mut orders: UnboundedReceiver<Order>) {
 }
 
 fn take(standing: &mut Orders, order: Order) {
-    let Order { backend, how, cause, spares_newcomers } = order;
+    let Order { backend, how, cause, spares_newcomers, since } = order;
     if how == OnChange::Keep {
         standing.remove(&backend.id);
         return;
     }
-    let since = Instant::now();
     let order = Standing { backend: Arc::downgrade(&backend), how, cause, spares_newcomers, since, ended: 0 };
     standing.insert(backend.id, order);
 }

@@ -489,8 +489,10 @@ impl Keeper {
         let usable = self.serve_one_backend(&settings, usable);
         let (members, facts) =
             self.seats.iter().zip(&usable).map(|(seat, usable)| self.seat(seat, *usable, &settings)).unzip();
+        // Who is accepted from here on may have chosen from the new snapshot.
+        let since = Instant::now();
         self.pool.publish(facts, members);
-        self.order(&settings, fail_open);
+        self.order(&settings, fail_open, since);
     }
 
     /// Whether so few are up that all are used; says when that changes.
@@ -642,7 +644,7 @@ impl Keeper {
     }
 
     /// Orders what is to happen to sessions, of those backends where that has changed.
-    fn order(&mut self, settings: &plan::Pool, fail_open: bool) {
+    fn order(&mut self, settings: &plan::Pool, fail_open: bool, since: Instant) {
         for seat in &mut self.seats {
             let treatment = treatment(seat, settings, fail_open);
             if treatment == std::mem::replace(&mut seat.treated, treatment) {
@@ -650,7 +652,8 @@ impl Keeper {
             }
             let Treatment { how, cause, spares_newcomers } = treatment;
             // Nobody obeys any more when the process is ending.
-            let _ = self.tools.orders.send(Order { backend: seat.backend.clone(), how, cause, spares_newcomers });
+            let backend = seat.backend.clone();
+            let _ = self.tools.orders.send(Order { backend, how, cause, spares_newcomers, since });
         }
     }
 }

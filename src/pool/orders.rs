@@ -1,6 +1,7 @@
 //! What a pool wants to happen to sessions that live. It knows none of them; someone else does and obeys.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -19,6 +20,8 @@ pub struct Order {
     pub cause: Cause,
     /// Only sessions that were accepted before this order; those that come later are left alone.
     pub spares_newcomers: bool,
+    /// When it was decided, before the snapshot that goes with it was published.
+    pub since: Instant,
 }
 
 /// Where orders go. Whoever sends does not wait.

@@ -43,9 +43,9 @@ pub(super) fn treatment(seat: &Seat, settings: &plan::Pool, fail_open: bool) -> 
         BackendState::Ejected if settings.single_active && !seat.outlier.is_on_trial() => {
             Treatment::new(on_down, Cause::BackendDown)
         }
-        // It may still be spilled over to, and those sessions belong there.
+        // It may still be spilled over to, and those sessions belong there; with `single_active` it may not.
         _ if seat.relieved && settings.on_failback != OnChange::Keep => {
-            Treatment { how: settings.on_failback, cause: Cause::Removed, spares_newcomers: true }
+            Treatment { how: settings.on_failback, cause: Cause::Removed, spares_newcomers: !settings.single_active }
         }
         _ => Treatment::KEEP,
     }
