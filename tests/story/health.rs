@@ -149,8 +149,11 @@ fn probes_of_many_backends_are_spread_over_the_interval() {
         assert!((700..=900).contains(&arrivals.len()), "{} in four seconds, 800 were due", arrivals.len());
         let mut tenths = [0; 50];
         arrivals.iter().for_each(|at| tenths[(at.duration_since(since).as_millis() / 100).min(49) as usize] += 1);
-        let most = tenths.iter().max().unwrap();
-        assert!(*most <= 50, "start: {start}: {most} in a tenth of a second, 20 would be even: {tenths:?}");
+        let evenly = tenths;
+        tenths.sort_unstable();
+        // Probes in step would crowd once a second, four times; a machine that stops for a moment does so once or twice.
+        let most = tenths[tenths.len() - 3];
+        assert!(most <= 45, "start: {start}: {most} in a tenth of a second, 20 would be even: {evenly:?}");
         drop(proxy);
     }
 }
