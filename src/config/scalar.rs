@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -70,6 +71,8 @@ pub(super) enum Scalar {
     Token,
     /// The path of an HTTP request.
     HttpPath,
+    /// The method of one.
+    Method,
 }
 
 impl Scalar {
@@ -108,6 +111,7 @@ impl Scalar {
             Self::Statuses => statuses(node).map(drop),
             Self::Token => token(node).map(drop),
             Self::HttpPath => http_path(node).map(drop),
+            Self::Method => method(node).map(drop),
         }
     }
 
@@ -141,6 +145,7 @@ impl Scalar {
             Self::Statuses => "a status code such as `200`, or a range such as `200-299`",
             Self::Token => "a word",
             Self::HttpPath => "a path such as `/healthz`",
+            Self::Method => "a method such as `GET`",
         }
     }
 }
@@ -334,7 +339,8 @@ pub(super) fn statuses(node: &Node) -> Result<(u16, u16), String> {
         return Err(format!("the range {first}-{last} is empty: its first code is the higher one"));
     }
     if first < 200 || last > 599 {
-        return Err(format!("an answer's status code is 200 to 599, and this is {first} to {last}"));
+        let wrong = if first < 200 { first } else { last };
+        return Err(format!("an answer's status code is 200 to 599, and here is {wrong}"));
     }
     Ok((first, last))
 }
@@ -352,7 +358,22 @@ pub(super) fn token(node: &Node) -> Result<&str, String> {
 /// The path of an HTTP request.
 pub(super) fn http_path(node: &Node) -> Result<&str, String> {
     let path = token(node)?;
-    if path.starts_with('/') { Ok(path) } else { Err("a path begins with `/`".to_owned()) }
+    if !path.starts_with('/') {
+        return Err("a path begins with `/`".to_owned());
+    }
+    match path.parse::<PathAndQuery>() {
+        Ok(_) => Ok(path),
+        Err(_) => Err("a path may not have characters such as `<`, `>` and quotes: write them as `%3C`".to_owned()),
+    }
+}
+
+/// A method of HTTP.
+pub(super) fn method(node: &Node) -> Result<&str, String> {
+    let method = token(node)?;
+    match method.parse::<hyper::Method>() {
+        Ok(_) => Ok(method),
+        Err(_) => Err("a method is a word such as `GET`".to_owned()),
+    }
 }
 
 /// Text that is not empty.

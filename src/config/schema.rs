@@ -170,6 +170,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Statuses => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 200, "maximum": 599 }, pattern("^[2-5][0-9]{2}(-[2-5][0-9]{2})?$")] })
         }
+        Scalar::Method => pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
         Scalar::Token => pattern("^[!-~]+$"),
         Scalar::HttpPath => pattern("^/[!-~]*$"),
         Scalar::Interval => pattern("^interval +([0-9]+(us|ms|s|m|h|d))+$"),

@@ -25,7 +25,7 @@ fn listener(text: &str) -> String {
 }
 
 /// In a pool, from line 5, column 5.
-fn pool(text: &str) -> String {
+pub(super) fn pool(text: &str) -> String {
     let text = text.replace('\n', "\n    ");
     format!("{LISTENER}pools:\n  p:\n    backends: 10.0.0.1:1\n    {text}\n")
 }
@@ -35,7 +35,7 @@ fn backends(text: &str) -> String {
     format!("{LISTENER}pools: {{ p: {{ backends: {text} }} }}\n")
 }
 
-fn refused(cases: &[(String, &[&str])]) {
+pub(super) fn refused(cases: &[(String, &[&str])]) {
     for (text, expected) in cases {
         let errors = match config::parse("t.yaml", text, &CATALOGUE, &env) {
             Ok(_) => panic!("accepted:\n{text}"),

@@ -5,6 +5,7 @@ mod defaults;
 mod errors;
 mod files;
 mod generated;
+mod health;
 mod limits;
 mod plan;
 mod properties;

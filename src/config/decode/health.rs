@@ -224,7 +224,7 @@ fn http(section: &Section<'_>) -> Http {
     let owned = |read: fn(&Node) -> Result<&str, String>| move |node: &Node| read(node).map(str::to_owned);
     let status = |node: &Node| node.items().iter().map(scalar::statuses).collect::<Result<Vec<_>, _>>();
     Http {
-        method: section.value("method", owned(scalar::token)),
+        method: section.value("method", owned(scalar::method)),
         path: section.value("path", owned(scalar::http_path)),
         host: section.given("host", owned(scalar::token)),
         status: section.value("status", status),

@@ -114,7 +114,7 @@ pub(in super::super) const STEP: &[Key] = &[
 
 const HTTP: &[Key] = &[
     Key::new("path", Kind::Scalar(Scalar::HttpPath), "The path asked for.").default("/"),
-    Key::new("method", Kind::Scalar(Scalar::Token), "The method.").default("GET"),
+    Key::new("method", Kind::Scalar(Scalar::Method), "The method.").default("GET"),
     Key::new("host", Kind::Scalar(Scalar::Token), "The Host header; without it the address that is probed.")
         .example("x"),
     Key::new(
