@@ -3,10 +3,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::answer::{self, Answer, Refusal};
+use super::elders::Wanted;
 use super::query::{Query, decode};
 use crate::backend::LastProbe;
 use crate::drain::Stage;
@@ -162,21 +163,22 @@ struct Connections {
     next: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ConnectionView {
+/// One session, of this process or an older one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConnectionView {
     id: String,
     listener: String,
     pool: Option<String>,
     backend: Option<String>,
     peer: String,
     client: String,
-    phase: &'static str,
+    phase: String,
     age_seconds: f64,
     idle_seconds: f64,
     bytes: Bytes,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Bytes {
     up: u64,
     down: u64,
@@ -186,22 +188,33 @@ struct Bytes {
 pub(super) const CONNECTION_FILTERS: &[&str] = &["limit", "after", "listener", "pool", "backend"];
 
 /// `GET /api/v1/connections`
-pub(super) fn connections(state: &State, query: &Query) -> Result<Answer, Refusal> {
+pub(super) async fn connections(state: &State, query: &Query) -> Result<Answer, Refusal> {
     let limit = limit(query).map_err(Refusal::bad)?;
     let after = query.get("after").map(session_id).transpose().map_err(Refusal::bad)?;
+    let filter = |name| query.get(name).map(str::to_owned);
+    let (listener, pool, backend) = (filter("listener"), filter("pool"), filter("backend"));
     // One more than asked for tells whether there are more.
-    let mut found = state.ledger.list(after, limit + 1, |record| wanted(record, query));
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|record| record.id.to_string());
-    let connections = found.iter().map(|record| view_connection(record)).collect();
+    let wanted = Wanted { limit: limit + 1, after: after.map(|id| id.0), listener, pool, backend };
+    let mut connections = own_connections(state, &wanted);
+    connections.extend(state.elders.connections(&wanted).await);
+    // Ids are of one length, so their order is that of their texts.
+    connections.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let more = connections.len() > limit;
+    connections.truncate(limit);
+    let next = connections.last().filter(|_| more).map(|connection| connection.id.clone());
     Ok(answer::as_json(&Connections { connections, next }))
 }
 
+/// Sessions of this process.
+pub(super) fn own_connections(state: &State, wanted: &Wanted) -> Vec<ConnectionView> {
+    let found = state.ledger.list(wanted.after.map(SessionId), wanted.limit, |record| is_wanted(record, wanted));
+    found.iter().map(|record| view_connection(record)).collect()
+}
+
 /// `DELETE /api/v1/connections/{id}`
-pub(super) fn kill(state: &State, raw: &str) -> Result<Answer, Refusal> {
+pub(super) async fn kill(state: &State, raw: &str) -> Result<Answer, Refusal> {
     let id = decode(raw).and_then(|id| session_id(&id)).map_err(Refusal::bad)?;
-    match state.ledger.end(id, Cause::Killed) {
+    match state.ledger.end(id, Cause::Killed) || state.elders.kill(id.0).await {
         true => Ok(answer::empty(StatusCode::NO_CONTENT)),
         false => Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no connection {id}, or no longer"))),
     }
@@ -222,16 +235,16 @@ fn session_id(text: &str) -> Result<SessionId, String> {
     parsed.ok_or_else(|| "a connection's id is 16 hex digits, as in the access log".into())
 }
 
-fn wanted(record: &Record, query: &Query) -> bool {
-    let fits = |filter: &str, name: Option<&str>| query.get(filter).is_none_or(|wanted| name == Some(wanted));
+fn is_wanted(record: &Record, wanted: &Wanted) -> bool {
+    let fits = |wanted: &Option<String>, name: Option<&str>| wanted.is_none() || wanted.as_deref() == name;
     let known = record.progress();
-    fits("listener", Some(&record.listener.name))
-        && fits("pool", known.pool.as_ref().map(|pool| &*pool.name))
-        && fits("backend", known.backend.as_ref().map(|backend| &*backend.name))
+    fits(&wanted.listener, Some(&record.listener.name))
+        && fits(&wanted.pool, known.pool.as_ref().map(|pool| &*pool.name))
+        && fits(&wanted.backend, known.backend.as_ref().map(|backend| &*backend.name))
 }
 
 fn view_connection(record: &Record) -> ConnectionView {
-    let phase = record.phase().as_str();
+    let phase = record.phase().as_str().to_owned();
     let known = record.progress();
     ConnectionView {
         id: record.id.to_string(),

@@ -8,6 +8,7 @@ mod api;
 mod bounded;
 mod config;
 mod desk;
+mod elders;
 mod explain;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod query;
 mod router;
 mod scrape;
 mod server;
+mod upgrade;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,9 +35,11 @@ use crate::relay::Workbench;
 use crate::route::Live;
 
 pub use desk::{Attempt, Author, Busy, Desk, GuardView, InForce, Origin, Verdict, Wish};
+pub use elders::{Attendance, Bidding, Elders, Handed};
 pub use plan::{ChangeView, ObjectView, PlanView, told};
 pub use scrape::{Process, scrape};
-pub use server::{Endpoint, EndpointError};
+pub use server::{Door, Endpoint, EndpointError};
+pub use upgrade::{UpgradeResult, UpgradeView, UpgradeWish, Upgrades};
 
 /// What the endpoints show and act on.
 #[derive(Debug)]
@@ -60,4 +64,8 @@ pub struct State {
     pub log_dropped: Arc<AtomicU64>,
     /// What operators have said about backends.
     pub overrides: SharedOverrides,
+    /// The processes before this one that still have sessions.
+    pub elders: Arc<Elders>,
+    /// Where upgrades are asked for.
+    pub upgrades: Arc<Upgrades>,
 }

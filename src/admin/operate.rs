@@ -87,6 +87,7 @@ pub(super) async fn say(state: &State, named: Named<'_>, query: &Query) -> Resul
     let over = said.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     tracing::info!(pool = pool_name, backend, said = %say, "an operator has spoken of a backend");
     pool.heed(&backend, over.as_ref()).await;
+    state.elders.heed(&pool_name, &backend, over.as_ref()).await;
     let overridden = over.as_ref().map(OverrideView::from);
     Ok(answer::as_json(&Said { pool: pool_name, backend, overridden }))
 }

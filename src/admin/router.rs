@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Refusal};
 use super::guard::{Access, Guard};
 use super::query::Query;
-use super::{Process, State, api, config, explain, health, operate, scrape};
+use super::{Process, State, api, config, explain, health, operate, scrape, upgrade};
 use crate::metrics::Format;
 
 /// A request that is not answered by then is given up.
@@ -47,6 +47,8 @@ GET    /api/v1/config                      the configuration in force, and the l
 GET    /api/v1/config/history              the last ten attempts
 POST   /api/v1/plan                        what a reload would change; body: a configuration, or nothing for the files
 POST   /api/v1/reload?guard=60s            reads the files again
+POST   /api/v1/upgrade                     has the program's file, as it is now, take over
+GET    /api/v1/upgrade                     what became of the last time
 ";
 const METRICS_INDEX: &str = "\
 Peerway
@@ -89,6 +91,7 @@ enum Place<'a> {
     History,
     Plan,
     Reload,
+    Upgrade,
 }
 
 /// Answers one request, in time.
@@ -131,6 +134,7 @@ fn locate(path: &str) -> Option<Place<'_>> {
         "/api/v1/config/history" => Place::History,
         "/api/v1/plan" => Place::Plan,
         "/api/v1/reload" => Place::Reload,
+        "/api/v1/upgrade" => Place::Upgrade,
         other => match other.strip_prefix("/api/v1/connections/") {
             Some(id) => Place::Connection(Some(id).filter(|id| !id.contains('/'))?),
             None => Place::Backend(operate::locate(other.strip_prefix("/api/v1/pools/")?)?),
@@ -150,6 +154,9 @@ impl Place<'_> {
             (Self::Connection(_), &Method::DELETE) => Ok(Access::Write),
             // A plan changes nothing, but what it is asked for is work, and what it tells is the whole configuration.
             (Self::Plan | Self::Reload, &Method::POST) => Ok(Access::Write),
+            (Self::Upgrade, &Method::POST) => Ok(Access::Write),
+            (Self::Upgrade, &Method::GET | &Method::HEAD) => Ok(Access::Read),
+            (Self::Upgrade, _) => Err(Refusal::wrong_method("GET, HEAD, POST")),
             (Self::Plan | Self::Reload, _) => Err(Refusal::wrong_method("POST")),
             (Self::Connection(_), _) => Err(Refusal::wrong_method("DELETE")),
             (Self::Backend(named), method) => match (named.word, method) {
@@ -200,14 +207,16 @@ async fn perform(site: &Site, state: &State, place: Place<'_>, head: &Parts, bod
         Place::Metrics => metrics(site, state, &head.headers).await,
         Place::Pools => Ok(api::pools(state)),
         Place::Listeners => Ok(api::listeners(state)),
-        Place::Connections => api::connections(state, &query),
-        Place::Connection(id) => api::kill(state, id),
+        Place::Connections => api::connections(state, &query).await,
+        Place::Connection(id) => api::kill(state, id).await,
         Place::Backend(named) => operate::say(state, named, &query).await,
         Place::Explain => explain::explain(state, &query),
         Place::Config => Ok(config::config(state)),
         Place::History => Ok(config::history(state)),
         Place::Plan => config::plan(state, body, is_json(&head.headers)).await,
         Place::Reload => config::reload(state, &query).await,
+        Place::Upgrade if head.method == Method::POST => upgrade::upgrade(state).await,
+        Place::Upgrade => Ok(upgrade::last(state)),
     }
 }
 
@@ -222,6 +231,11 @@ async fn metrics(site: &Site, state: &State, headers: &HeaderMap) -> Result<Answ
     let room = site.pages.clone().acquire_owned().await.map_err(closing)?;
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::accepted(&accept.join(","));
+    state.elders.refresh().await;
+    if state.upgrades.is_replaced() {
+        let replaced = "another process has taken over; this connection is still one to the old one";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, replaced));
+    }
     let page = Page { text: scrape(state, &site.process, format), _room: room };
     Ok(answer::with(StatusCode::OK, HeaderValue::from_static(format.content_type()), Bytes::from_owner(page)))
 }

@@ -11,19 +11,28 @@ use crate::discover::DiscoverError;
 use crate::listener::{Census, ListenerLive};
 use crate::metrics::families as f;
 use crate::metrics::{
-    AcceptError, BackendState, ConnectFailure, Direction, Engine, Format, Labels, Page, ProbeResult, ReloadResult,
-    Unavailable,
+    AcceptError, BackendState, ConnectFailure, Counts, Direction, Engine, Format, Known, Labels, Page, ProbeResult,
+    ReloadResult, Unavailable,
 };
 use crate::pool::Pool;
 use crate::route::Live;
 
-/// A page of all metrics, finished.
+/// A page of all metrics, finished: of this process and of those before it.
 pub fn scrape(state: &State, process: &Process, format: Format) -> String {
-    let page = write(state, process, format);
-    page.finish()
+    write(state, process, format, others).finish()
 }
 
-fn write(state: &State, process: &Process, format: Format) -> Page {
+/// A page of what this process alone has counted.
+pub(super) fn scrape_alone(state: &State, process: &Process, format: Format) -> String {
+    write(state, process, format, |_, _, _| Counts::default()).finish()
+}
+
+fn write(
+    state: &State,
+    process: &Process,
+    format: Format,
+    others: impl FnOnce(&State, &[OfListener<'_>], &[OfPool]) -> Counts,
+) -> Page {
     /// What a backend adds to a page, and a pool or listener at most, so that it is allocated once.
     const BYTES_EACH: usize = 2 * 1024;
     let live = state.live.load();
@@ -31,7 +40,7 @@ fn write(state: &State, process: &Process, format: Format) -> Page {
     let with_histograms = live.plan.metrics.as_ref().is_some_and(|metrics| metrics.backend_histograms);
     let backends = pools.iter().map(|pool| pool.backends.len()).sum::<usize>();
     let parts = backends * (1 + usize::from(with_histograms)) + 3 * pools.len() + 3 * listeners.len() + 4;
-    let mut page = Page::new(format, parts * BYTES_EACH);
+    let mut page = Page::beside(format, parts * BYTES_EACH, others(state, &listeners, &pools));
     of_process(&mut page, state, &live);
     of_workers(&mut page, state);
     of_listeners(&mut page, &listeners);
@@ -45,6 +54,20 @@ fn write(state: &State, process: &Process, format: Format) -> Page {
     of_discovery(&mut page, &pools);
     process.write(&mut page);
     page
+}
+
+/// What older processes have counted. Of those that have ended only what is about things that are still there.
+fn others(state: &State, listeners: &[OfListener<'_>], pools: &[OfPool]) -> Counts {
+    let (mut others, mut ended) = state.elders.counts();
+    let mut known = Known::default();
+    listeners.iter().for_each(|listener| known.add(&listener.labels));
+    for pool in pools {
+        known.add(&pool.labels);
+        pool.backends.iter().for_each(|backend| known.add(&backend.labels));
+    }
+    ended.keep_known(&known);
+    others.add(&ended);
+    others
 }
 
 /// A listener and one reading of it, from which all of its samples come: so they always add up.
@@ -117,6 +140,9 @@ fn of_process(page: &mut Page, state: &State, live: &Live) {
     let mut dropped = page.family(f::LOG_DROPPED);
     dropped.sample(&none, &["access"], state.ledger.access().dropped());
     dropped.sample(&none, &["program"], state.log_dropped.load(Relaxed));
+    let (processes, sessions) = state.elders.census();
+    page.single(f::UPGRADE_OLD_PROCESSES, processes);
+    page.single(f::UPGRADE_OLD_SESSIONS, sessions);
 }
 
 fn of_workers(page: &mut Page, state: &State) {

@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::State;
@@ -49,20 +51,42 @@ pub struct Endpoint {
     site: Site,
 }
 
+/// Whether an endpoint takes clients. Its socket stays open for whoever else has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// It does.
+    Open,
+    /// Not now: those that are connected have their answers and are let go.
+    Shut,
+    /// Another process does, from now on.
+    Left,
+}
+
 #[derive(Debug)]
 enum Listening {
     Tcp(StdTcpListener),
     Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
 /// The file of a unix socket, which goes with it.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile(Option<PathBuf>);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody else's by now, or gone: either way there is nothing to do about it.
-        let _ = std::fs::remove_file(&self.0);
+        if let Some(path) = &self.0 {
+            // Somebody else's by now, or gone: either way there is nothing to do about it.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -87,27 +111,29 @@ impl fmt::Display for EndpointError {
 impl std::error::Error for EndpointError {}
 
 impl Endpoint {
-    /// Binds the admin endpoint, and reads its token.
+    /// Binds the admin endpoint, unless a socket for it is `given`, and reads its token.
     ///
     /// # Errors
     /// The address cannot be bound, or the token cannot be read.
-    pub fn admin(settings: &plan::Admin) -> Result<Self, EndpointError> {
+    pub fn admin(settings: &plan::Admin, given: Option<BoundSocket>) -> Result<Self, EndpointError> {
         let token_file = || settings.token_file.clone().unwrap_or_default();
         let guard = Guard::admin(settings).map_err(|error| EndpointError::Token(token_file(), error))?;
-        let (socket, address) = match &settings.listen {
-            AdminAddress::Ip(address) => bind_tcp(*address).map_err(|error| failed("admin.listen", address, error)),
-            AdminAddress::Unix(path) => bind_unix(path.clone())
-                .map_err(|error| failed("admin.listen", format_args!("unix:{}", path.display()), error)),
-        }?;
+        let bound = match (given, &settings.listen) {
+            (Some(given), _) => take(given),
+            (None, AdminAddress::Ip(address)) => bind_tcp(*address),
+            (None, AdminAddress::Unix(path)) => bind_unix(path.clone()),
+        };
+        let (socket, address) = bound.map_err(|error| failed("admin.listen", &settings.listen, error))?;
         Ok(Self { name: "admin", address, socket, site: Site::new(guard, false) })
     }
 
-    /// Binds the endpoint that has metrics and health only.
+    /// Binds the endpoint that has metrics and health only, unless a socket for it is `given`.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn metrics(listen: SocketAddr) -> Result<Self, EndpointError> {
-        let (socket, address) = bind_tcp(listen).map_err(|error| failed("metrics.listen", listen, error))?;
+    pub fn metrics(listen: SocketAddr, given: Option<BoundSocket>) -> Result<Self, EndpointError> {
+        let (socket, address) =
+            given.map_or_else(|| bind_tcp(listen), take).map_err(|error| failed("metrics.listen", listen, error))?;
         Ok(Self { name: "metrics", address, socket, site: Site::new(Guard::metrics(), true) })
     }
 
@@ -121,25 +147,44 @@ impl Endpoint {
         &self.address
     }
 
-    /// Serves for as long as the process lives, on the calling thread's runtime.
+    /// Its socket once more, for another process.
+    ///
+    /// # Errors
+    /// Descriptors are short.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Serves while the `door` is open, until another process does, on the calling thread's runtime.
     ///
     /// # Errors
     /// Only if the socket cannot be registered with the runtime.
-    pub async fn serve(self, state: Arc<State>) -> io::Result<()> {
+    pub async fn serve(self, state: Arc<State>, mut door: watch::Receiver<Door>) -> io::Result<()> {
         let site = Arc::new(self.site);
         let clients = Arc::new(Semaphore::new(CLIENTS));
-        let (socket, _file) = match self.socket {
+        let (socket, mut file) = match self.socket {
             Listening::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
             Listening::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
         };
         let mut pause = PAUSES.0;
         loop {
-            match socket.accept().await {
+            let now = *door.borrow_and_update();
+            let accepted = tokio::select! {
+                biased;
+                () = changes(&mut door) => continue,
+                accepted = socket.accept(), if now == Door::Open => accepted,
+                () = std::future::ready(()), if now == Door::Left => {
+                    // The path is the other process's.
+                    file.as_mut().and_then(|file| file.0.take());
+                    return Ok(());
+                }
+            };
+            match accepted {
                 Ok(client) => {
                     pause = PAUSES.0;
                     // No place: dropping the client closes it.
                     if let Ok(place) = clients.clone().try_acquire_owned() {
-                        client.spawn(site.clone(), state.clone(), place);
+                        client.spawn(site.clone(), state.clone(), place, door.clone());
                     }
                 }
                 Err(error) if classify(&error) == AcceptError::Aborted => {}
@@ -175,21 +220,26 @@ impl Acceptor {
 }
 
 impl Client {
-    fn spawn(self, site: Arc<Site>, state: Arc<State>, place: OwnedSemaphorePermit) {
+    fn spawn(self, site: Arc<Site>, state: Arc<State>, place: OwnedSemaphorePermit, door: watch::Receiver<Door>) {
         match self {
             Self::Tcp(client) => {
                 // A page that is slower without it is still a page.
                 let _ = client.set_nodelay(true);
-                tokio::spawn(converse(client, site, state, place));
+                tokio::spawn(converse(client, site, state, place, door));
             }
-            Self::Unix(client) => drop(tokio::spawn(converse(client, site, state, place))),
+            Self::Unix(client) => drop(tokio::spawn(converse(client, site, state, place, door))),
         }
     }
 }
 
 /// Serves one client until it leaves or breaks a bound.
-async fn converse<S>(client: S, site: Arc<Site>, state: Arc<State>, _place: OwnedSemaphorePermit)
-where
+async fn converse<S>(
+    client: S,
+    site: Arc<Site>,
+    state: Arc<State>,
+    _place: OwnedSemaphorePermit,
+    mut door: watch::Receiver<Door>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
@@ -202,8 +252,45 @@ where
         .max_headers(HEAD_LINES)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(Bounded::new(client)), service);
+    let mut connection = pin!(connection);
     // What goes wrong here is the client's doing, and the client has seen it.
-    let _ = connection.await;
+    tokio::select! {
+        _ = &mut connection => {}
+        () = shuts(&mut door) => {
+            // The answer that is under way, and no other.
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Waits for news of the door; for ever if there will be none.
+async fn changes(door: &mut watch::Receiver<Door>) {
+    if door.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Waits until the door is not open.
+async fn shuts(door: &mut watch::Receiver<Door>) {
+    if door.wait_for(|door| *door != Door::Open).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn take(given: BoundSocket) -> io::Result<(Listening, String)> {
+    match given {
+        BoundSocket::Tcp(socket) => {
+            let address = socket.local_addr()?.to_string();
+            Ok((Listening::Tcp(socket), address))
+        }
+        BoundSocket::Unix(socket) => {
+            let address = socket.local_addr()?;
+            let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+            let text = format!("unix:{}", path.display());
+            Ok((Listening::Unix(socket, SocketFile(Some(path))), text))
+        }
+    }
 }
 
 fn failed(key: &str, address: impl fmt::Display, error: io::Error) -> EndpointError {
@@ -230,7 +317,7 @@ fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     let bound = net::bind(&BindAddress::Unix(path.clone(), Some(OWNER_ONLY)), 1, &options)?;
     let address = bound.address.to_string();
     match bound.sockets.into_iter().next() {
-        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(path)), address)),
+        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(Some(path))), address)),
         _ => Err(io::Error::other("no socket")),
     }
 }

@@ -17,7 +17,7 @@ use crate::config::Loaded;
 use crate::config::plan::Plan;
 use crate::ledger::Sinks;
 use crate::listener::ListenerLive;
-use crate::pool::Pool;
+use crate::pool::{Pool, Verdicts};
 use crate::route::{Listening, Live};
 use crate::sink::rfc3339;
 
@@ -49,6 +49,16 @@ impl Prepared {
     /// Sockets that were bound for it just now.
     pub(super) fn sockets(&self) -> usize {
         self.places.fresh()
+    }
+
+    /// The numbers of those that another process had.
+    pub(super) fn inherited(&self) -> Vec<usize> {
+        self.places.inherited()
+    }
+
+    /// Takes over what that process knew of backends.
+    pub(super) fn import(&mut self, verdicts: &BTreeMap<String, Verdicts>) {
+        self.pools.import(verdicts);
     }
 }
 
@@ -129,7 +139,7 @@ impl Assembly {
     /// the admin endpoint, to probes and to log files.
     fn follow_limits(&self, plan: &Plan) {
         let workers = self.workers.len();
-        let open = self.overhead + self.sockets.count() * workers;
+        let open = self.overhead + self.sockets.count();
         let budget = limits::budget(self.descriptors, open, workers);
         if let Some(wanted) = plan.max_connections
             && wanted > budget.sessions

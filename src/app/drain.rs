@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 use super::signals::{Signals, Wish};
-use super::{Ended, Running};
-use crate::admin::Author;
+use super::{Ended, Running, Succession};
+use crate::admin::{Author, Bidding, State};
 use crate::drain::{Stage, due};
 use crate::metrics::Cause;
 
@@ -14,25 +14,30 @@ use crate::metrics::Cause;
 const LOOK: Duration = Duration::from_millis(50);
 /// A session without a byte for so long is idle: ending it early costs the least.
 const QUIET: Duration = Duration::from_secs(5);
+/// How long old processes, whose time is up as well, may take to end.
+const LAST_ELDERS: Duration = Duration::from_secs(3);
 /// How long sessions that were told to end may take to write their line.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Serves until a signal, then drains. A second signal ends it at once.
-pub(super) async fn live_and_drain(mut running: Running, signals: &mut Signals) -> Ended {
-    next_end(&running, signals).await;
+/// Serves until a signal, or until another process has taken over, then drains. A second signal ends it at once.
+pub(super) async fn live_and_drain(mut running: Running, mut succession: Succession, signals: &mut Signals) -> Ended {
+    let replaced = tokio::select! {
+        () = next_end(&running.state, signals) => false,
+        Ok(()) = &mut succession.replaced => true,
+    };
     let started = Instant::now();
-    let at_start: usize = running.ledger.active().iter().sum();
-    tracing::info!(sessions = at_start, "draining; a second signal ends it at once");
-    let ended = tokio::select! {
-        () = drain(&running) => Ended::Drained,
-        () = next_end(&running, signals) => Ended::Forced,
+    let at_start: usize = running.state.ledger.active().iter().sum();
+    let ended = match replaced {
+        true => outlive(&running, &mut succession, signals).await,
+        false => leave(&running, signals).await,
     };
     stop_accepting(&running);
     let left = end_all(&running).await;
+    running.attendance.farewell().await;
     for worker in &mut running.workers {
         worker.stop();
     }
-    running.ledger.access().flush(LAST_LINES);
+    running.state.ledger.access().flush(LAST_LINES);
     tracing::info!(
         sessions = at_start,
         finished = at_start.saturating_sub(left),
@@ -44,31 +49,82 @@ pub(super) async fn live_and_drain(mut running: Running, signals: &mut Signals) 
 }
 
 /// Waits for SIGTERM or SIGINT, and acts on all other signals meanwhile.
-async fn next_end(running: &Running, signals: &mut Signals) {
+async fn next_end(state: &State, signals: &mut Signals) {
     loop {
         match signals.next().await {
             Wish::End => return,
-            Wish::ReopenLogs => running.ledger.access().reopen(),
-            Wish::Reload if running.desk.ask(Author::Signal, None).is_err() => {
+            Wish::ReopenLogs => state.ledger.access().reopen(),
+            Wish::Reload if state.desk.ask(Author::Signal, None).is_err() => {
                 tracing::warn!("SIGHUP: too many reloads wait already");
             }
             Wish::Reload => {}
-            Wish::Upgrade => tracing::warn!("SIGUSR2: upgrade is not supported yet; this process stays"),
+            Wish::Upgrade => {
+                if let Err(why) = state.upgrades.ask(Author::Signal) {
+                    tracing::warn!(why, "SIGUSR2: no upgrade");
+                }
+            }
+        }
+    }
+}
+
+/// The service ends: this process, and those before it that still have sessions.
+async fn leave(running: &Running, signals: &mut Signals) -> Ended {
+    let state = &running.state;
+    tracing::info!(sessions = state.ledger.active().iter().sum::<usize>(), "draining; a second signal ends it at once");
+    let ended = tokio::select! {
+        () = drain(running) => Ended::Drained,
+        () = next_end(state, signals) => Ended::Forced,
+    };
+    if ended == Ended::Forced {
+        state.elders.end().await;
+    }
+    ended
+}
+
+/// Another process serves: the sessions here have `upgrade.grace`, unless someone says otherwise. A signal to this
+/// process ends it alone.
+async fn outlive(running: &Running, succession: &mut Succession, signals: &mut Signals) -> Ended {
+    let plan = running.state.live.load().plan.clone();
+    let (mut grace, mut asked) = (plan.upgrade.grace, false);
+    loop {
+        tokio::select! {
+            () = wind_down(running, grace) => return Ended::Drained,
+            () = next_end(&running.state, signals) => match std::mem::replace(&mut asked, true) {
+                false => grace = Some(plan.shutdown.grace),
+                true => return Ended::Forced,
+            },
+            Some(bidding) = succession.biddings.recv() => match bidding {
+                Bidding::Drain(span) => grace = Some(span),
+                Bidding::End => return Ended::Forced,
+            },
         }
     }
 }
 
 /// `/readyz` fails, then nobody new is accepted, then sessions get their time.
 async fn drain(running: &Running) {
-    running.life.enter(Stage::Leaving);
-    let shutdown = running.live.load().plan.shutdown;
+    running.state.life.enter(Stage::Leaving);
+    let shutdown = running.state.live.load().plan.shutdown;
     sleep(shutdown.delay).await;
     stop_accepting(running);
-    let grace = shutdown.grace;
+    let began = Instant::now();
+    running.state.elders.drain(shutdown.grace).await;
+    wind_down(running, Some(shutdown.grace)).await;
+    // Whoever started this process may end all that is left once it has ended.
+    while running.state.elders.census().0 > 0 && began.elapsed() < shutdown.grace + LAST_ELDERS {
+        look().await;
+    }
+}
+
+/// Waits until nobody is left, or nobody may be.
+async fn wind_down(running: &Running, grace: Option<Duration>) {
     let began = Instant::now();
     let mut quiet_ended = 0;
-    while began.elapsed() < grace && (running.acceptors.running() > 0 || someone_left(running)) {
-        if let Some(elapsed) = began.elapsed().checked_sub(grace / 2) {
+    let is_over = || grace.is_some_and(|grace| began.elapsed() >= grace);
+    while !is_over() && (running.acceptors.running() > 0 || someone_left(running)) {
+        if let Some(grace) = grace
+            && let Some(elapsed) = began.elapsed().checked_sub(grace / 2)
+        {
             quiet_ended += end_quiet(running, quiet_ended, elapsed, grace / 2);
         }
         look().await;
@@ -80,14 +136,16 @@ async fn drain(running: &Running) {
 /// In this order: while we listen nobody else takes the path, so the file is ours; once we have closed
 /// it may be our successor's. And a path that is gone lets nobody new into the queue.
 fn stop_accepting(running: &Running) {
-    if running.life.stage() >= Stage::Draining {
+    if running.state.life.stage() >= Stage::Draining {
         return;
     }
     for path in &running.sockets.unix_paths() {
         // Gone already, or not ours to remove: either way there is nothing to do about it.
         let _ = std::fs::remove_file(path);
     }
-    running.life.enter(Stage::Draining);
+    // Else the last duplicate of a socket would keep it open, and newcomers waiting.
+    running.sockets.keep_none();
+    running.state.life.enter(Stage::Draining);
 }
 
 fn look() -> Sleep {
@@ -95,12 +153,12 @@ fn look() -> Sleep {
 }
 
 fn someone_left(running: &Running) -> bool {
-    running.ledger.active().iter().any(|count| *count > 0)
+    running.state.ledger.active().iter().any(|count| *count > 0)
 }
 
 /// Resets idle sessions, longest idle first, at the pace that spreads them over `span`.
 fn end_quiet(running: &Running, ended: usize, elapsed: Duration, span: Duration) -> usize {
-    let mut quiet = running.ledger.list(None, usize::MAX, |record| record.idle_for() >= QUIET);
+    let mut quiet = running.state.ledger.list(None, usize::MAX, |record| record.idle_for() >= QUIET);
     let now_due = due(ended + quiet.len(), elapsed, span).saturating_sub(ended);
     quiet.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
     quiet.iter().take(now_due).for_each(|record| record.stop.ask(Cause::Shutdown));
@@ -109,7 +167,7 @@ fn end_quiet(running: &Running, ended: usize, elapsed: Duration, span: Duration)
 
 /// Resets all sessions that are left, gives them a moment to write their lines, and counts them.
 async fn end_all(running: &Running) -> usize {
-    let left = running.ledger.list(None, usize::MAX, |_| true);
+    let left = running.state.ledger.list(None, usize::MAX, |_| true);
     left.iter().for_each(|record| record.stop.ask(Cause::Shutdown));
     let began = Instant::now();
     while someone_left(running) && began.elapsed() < LAST_LINES {

@@ -1,7 +1,8 @@
 //! Putting it together: start, serve, end.
 
-mod drain;
 mod assembly;
+mod drain;
+mod inheritance;
 mod limits;
 mod logging;
 mod pools;
@@ -9,19 +10,17 @@ mod reload;
 mod signals;
 mod sockets;
 mod start;
+mod upgrade;
 mod watch;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::{Desk, Origin};
+use crate::admin::{self, Attendance, Bidding, Origin};
 use crate::config::Loaded;
-use crate::drain::Lifecycle;
-use crate::ledger::Ledger;
-use crate::route::Live;
 
 pub use limits::raise_descriptor_limit;
 pub use logging::Logging;
@@ -38,13 +37,19 @@ pub enum Ended {
 
 /// What the life of the process is steered with, once everything runs.
 struct Running {
-    life: Arc<Lifecycle>,
-    ledger: Arc<Ledger>,
-    live: Arc<ArcSwap<Live>>,
-    desk: Arc<Desk>,
+    state: Arc<admin::State>,
     workers: Vec<worker::Handle>,
     acceptors: Acceptors,
     sockets: Arc<sockets::Sockets>,
+    attendance: Arc<Attendance>,
+}
+
+/// What tells this process that it is no longer the one.
+struct Succession {
+    /// Told when another process has taken over.
+    replaced: oneshot::Receiver<()>,
+    /// What that process, or the one after it, wants of this one.
+    biddings: mpsc::UnboundedReceiver<Bidding>,
 }
 
 /// A configuration to run, and where it came from.
@@ -86,14 +91,16 @@ impl Drop for AcceptorGuard {
 /// # Errors
 /// Something could not be bound, opened or started; nothing is left running.
 pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
+    let program = upgrade::Program::of_this_process().map_err(StartError::Runtime)?;
+    let link = upgrade::inherited_link().map_err(StartError::Runtime)?;
     let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let ended = control.block_on(async {
         // Before anything is bound, so that no signal meets the default action once clients are here.
         let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let running = start::start(configured, logging).await?;
+        let (running, succession) = start::start(configured, logging, program, link).await?;
         tokio::spawn(extra);
-        Ok(drain::live_and_drain(running, &mut signals).await)
+        Ok(drain::live_and_drain(running, succession, &mut signals).await)
     });
     // A resolver thread that hangs must not hold up the end.
     control.shutdown_background();

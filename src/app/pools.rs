@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::backend::Backend;
 use crate::config::plan::Plan;
 use crate::net::Target;
-use crate::pool::{Keeper, KeeperHandle, Pool, Tools};
+use crate::pool::{Keeper, KeeperHandle, Pool, Tools, Verdicts};
 
 /// All pools that live.
 #[derive(Debug)]
@@ -33,6 +33,17 @@ pub(super) struct Gone {
     pub(super) backend: Arc<Backend>,
     /// Where it was, if its name stands for another address now.
     pub(super) moved_from: Option<Arc<[Target]>>,
+}
+
+impl Started {
+    /// Takes over what another process knew, by pool.
+    pub(super) fn import(&mut self, verdicts: &BTreeMap<String, Verdicts>) {
+        for (pool, keeper) in &mut self.0 {
+            if let Some(verdicts) = verdicts.get(&*pool.name) {
+                keeper.import(verdicts);
+            }
+        }
+    }
 }
 
 impl Pools {
@@ -99,6 +110,15 @@ impl Pools {
             gone.extend(result.into_iter().flatten());
         }
         gone
+    }
+
+    /// What is known of all backends, for another process.
+    pub(super) async fn export(&self) -> BTreeMap<String, Verdicts> {
+        let mut exported = BTreeMap::new();
+        for (name, kept) in &self.kept {
+            exported.insert(name.to_string(), kept.keeper.export().await);
+        }
+        exported
     }
 
     /// Ends the keeper of a pool that nobody uses any more: it goes with its handle.

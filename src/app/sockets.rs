@@ -1,7 +1,8 @@
 //! The listening sockets: they belong to the process, not to a configuration.
 //!
 //! A new configuration keeps those it names again, also under another listener's name, and has the others bound
-//! before it takes effect. Those it no longer names let nobody new in, are emptied, and close.
+//! before it takes effect. Those it no longer names let nobody new in, are emptied, and close. Another process may take
+//! them over as they are ([`super::inheritance`]): nothing is bound anew, and no queue is lost.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::inheritance::{Inherited, spread, tune};
 use super::worker::Arrival;
 use super::{AcceptorGuard, Acceptors};
 use crate::admission::Gate;
 use crate::config::plan::{BindAddress, Listener, Plan};
 use crate::drain::Lifecycle;
-use crate::listener::{Acceptor, ListenerLive, Orders};
-use crate::net::{self, Bound, Sharing};
+use crate::listener::{Acceptor, Fate, ListenerLive, Orders};
+use crate::net::{self, Bound, BoundSocket, Sharing};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(super) struct Sockets(Mutex<Posts>);
 struct Posts {
     open: Vec<Post>,
     closing: Vec<Post>,
+    /// Of another process, and not claimed yet.
+    inherited: Vec<Inherited>,
 }
 
 /// One address, with a socket on every worker.
@@ -38,6 +42,10 @@ struct Post {
     /// Port 0 has become a port.
     real: BindAddress,
     orders: watch::Sender<Orders>,
+    /// What the workers have, once more, for a process that takes over: of a unix socket one.
+    spares: Vec<BoundSocket>,
+    /// How many the workers have.
+    served: usize,
 }
 
 /// The addresses of a configuration, all of them to be had.
@@ -57,15 +65,25 @@ enum Hold {
     Kept(usize, BindAddress),
     /// One that was bound just now.
     Fresh(Fresh),
+    /// One that another process has bound.
+    Inherited(usize, Held),
 }
 
 /// Sockets that were bound just now; a unix socket's file goes with them unless they are taken.
 #[derive(Debug)]
-struct Fresh(Option<Bound>);
+struct Fresh(Option<Held>);
+
+/// The sockets of an address: for the workers, and those to be handed on some day.
+#[derive(Debug)]
+struct Held {
+    address: BindAddress,
+    sockets: Vec<BoundSocket>,
+    spares: Vec<BoundSocket>,
+}
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(Bound { address: BindAddress::Unix(path, _), .. }) = &self.0 {
+        if let Some(Held { address: BindAddress::Unix(path, _), .. }) = &self.0 {
             // Gone already, perhaps; there is nothing more to do about it.
             let _ = std::fs::remove_file(path);
         }
@@ -81,7 +99,7 @@ impl Sockets {
     /// # Errors
     /// All addresses that cannot be had.
     pub(super) fn claim(&self, plan: &Plan, workers: usize) -> Result<Places, Failed> {
-        let posts = self.lock();
+        let mut posts = self.lock();
         let mut taken = vec![false; posts.open.len()];
         let mut places = Vec::new();
         let mut failed = Failed::new();
@@ -93,10 +111,16 @@ impl Sockets {
             places.push((listener, bind.address.clone(), kept));
         }
         let mut found = Vec::with_capacity(places.len());
+        let mut given: Vec<Option<Inherited>> = Vec::with_capacity(places.len());
+        for (listener, configured, kept) in &places {
+            given.push(if kept.is_none() { posts.take_inherited(listener, configured) } else { None });
+        }
+        let mut given = given.into_iter();
         for (listener, configured, kept) in places {
-            let hold = match kept {
-                Some(index) => Ok(Hold::Kept(index, posts.open[index].real.clone())),
-                None => posts.bind(listener, &configured, workers),
+            let hold = match (kept, given.next().flatten()) {
+                (Some(index), _) => Ok(Hold::Kept(index, posts.open[index].real.clone())),
+                (None, Some(inherited)) => Held::of_inherited(inherited, workers),
+                (None, None) => posts.bind(listener, &configured, workers),
             };
             match hold {
                 Ok(hold) => found.push(Place { listener: listener.name.clone(), configured, hold }),
@@ -122,14 +146,61 @@ impl Sockets {
                     before[index].take().map(|post| post.follow(&listener, configured, orders, &mut served))
                 }
                 Hold::Fresh(mut fresh) => {
-                    fresh.0.take().map(|bound| Post::open(listener, configured, bound, orders, with, &mut served))
+                    fresh.0.take().map(|held| Post::open(listener, configured, held, orders, with, &mut served))
+                }
+                Hold::Inherited(_, held) => {
+                    tune(&held.spares, &listener, &orders.tcp);
+                    Some(Post::open(listener, configured, held, orders, with, &mut served))
                 }
             };
             posts.open.extend(post);
         }
-        let left = before.into_iter().flatten().inspect(Post::close);
-        posts.closing.extend(left);
+        before.iter_mut().flatten().for_each(Post::close);
+        posts.closing.extend(before.into_iter().flatten());
         served
+    }
+
+    /// Takes in sockets of another process; [`Self::claim`] finds them.
+    pub(super) fn inherit(&self, inherited: Vec<Inherited>) {
+        self.lock().inherited = inherited;
+    }
+
+    /// Lets go of those that nobody has claimed; gives them.
+    pub(super) fn unclaimed(&self) -> Vec<Inherited> {
+        std::mem::take(&mut self.lock().inherited)
+    }
+
+    /// All that are open, once more, for another process.
+    ///
+    /// # Errors
+    /// Descriptors are short.
+    pub(super) fn offer(&self) -> io::Result<Vec<Inherited>> {
+        let offer = |(number, post): (usize, &Post)| {
+            let sockets = post.spares.iter().map(BoundSocket::try_clone).collect::<io::Result<_>>()?;
+            let (listener, configured, real) = (post.listener.clone(), post.configured.clone(), post.real.clone());
+            Ok(Inherited { number, listener, configured, real, sockets })
+        };
+        self.lock().open.iter().enumerate().map(offer).collect()
+    }
+
+    /// Another process serves those of these numbers, as [`Self::offer`] gave them: lets go of them, with whoever waits
+    /// in their queues. The others close as if a reload had removed them.
+    pub(super) fn hand_over(&self, taken: &[usize]) {
+        let mut posts = self.lock();
+        for (number, mut post) in std::mem::take(&mut posts.open).into_iter().enumerate() {
+            match taken.contains(&number) {
+                true => post.orders.send_modify(|orders| orders.fate = Fate::HandOver),
+                false => {
+                    post.close();
+                    posts.closing.push(post);
+                }
+            }
+        }
+    }
+
+    /// Keeps none for another process any more, so that a socket closes when its workers have closed it.
+    pub(super) fn keep_none(&self) {
+        self.lock().open.iter_mut().for_each(|post| post.spares.clear());
     }
 
     /// Whether sockets that are closing still serve who waits in their queues for this listener.
@@ -139,9 +210,9 @@ impl Sockets {
         posts.closing.iter().any(|post| &*post.listener == listener)
     }
 
-    /// How many addresses there are.
+    /// How many descriptors they take.
     pub(super) fn count(&self) -> usize {
-        self.lock().open.len()
+        self.lock().open.iter().map(|post| post.spares.len() + post.served).sum()
     }
 
     /// The files of unix sockets.
@@ -159,13 +230,23 @@ impl Sockets {
 }
 
 impl Places {
-    /// Sockets that were bound for them just now.
+    /// Sockets that are new to this process.
     pub(super) fn fresh(&self) -> usize {
         let fresh = |place: &Place| match &place.hold {
-            Hold::Fresh(Fresh(Some(bound))) => bound.sockets.len(),
-            _ => 0,
+            Hold::Fresh(Fresh(Some(held))) => held.sockets.len() + held.spares.len(),
+            Hold::Inherited(_, held) => held.sockets.len() + held.spares.len(),
+            Hold::Fresh(_) | Hold::Kept(..) => 0,
         };
         self.0.iter().map(fresh).sum()
+    }
+
+    /// The numbers of those that were inherited.
+    pub(super) fn inherited(&self) -> Vec<usize> {
+        let number = |place: &Place| match &place.hold {
+            Hold::Inherited(number, _) => Some(*number),
+            Hold::Fresh(_) | Hold::Kept(..) => None,
+        };
+        self.0.iter().filter_map(number).collect()
     }
 
     /// The real addresses of a listener, in the order of its file.
@@ -173,7 +254,8 @@ impl Places {
         let of = self.0.iter().filter(|place| &*place.listener == listener);
         of.filter_map(|place| match &place.hold {
             Hold::Kept(_, real) => Some(real.to_string()),
-            Hold::Fresh(fresh) => fresh.0.as_ref().map(|bound| bound.address.to_string()),
+            Hold::Fresh(fresh) => fresh.0.as_ref().map(|held| held.address.to_string()),
+            Hold::Inherited(_, held) => Some(held.address.to_string()),
         })
         .collect()
     }
@@ -182,25 +264,65 @@ impl Places {
 impl Posts {
     /// A post that is this address already. A port that the kernel chose stays with its listener.
     fn find(&self, listener: &Listener, address: &BindAddress, taken: &[bool]) -> Option<usize> {
-        let same = |post: &Post| match (address, &post.configured) {
-            (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => path == other,
-            (BindAddress::Ip(wanted), BindAddress::Ip(had)) if wanted.port() == 0 => {
-                wanted == had && post.listener == listener.name
-            }
-            (wanted, _) => *wanted == post.real,
-        };
+        let same = |post: &Post| is_same(address, listener, &post.listener, &post.configured, &post.real);
         (0..self.open.len()).find(|index| !taken[*index] && same(&self.open[*index]))
     }
 
+    /// The same of those that were inherited.
+    fn take_inherited(&mut self, listener: &Listener, address: &BindAddress) -> Option<Inherited> {
+        let same = |had: &Inherited| is_same(address, listener, &had.listener, &had.configured, &had.real);
+        let index = self.inherited.iter().position(same)?;
+        Some(self.inherited.remove(index))
+    }
+
     fn bind(&self, listener: &Listener, address: &BindAddress, workers: usize) -> io::Result<Hold> {
-        let ours = |post: &Post| match (&post.real, address) {
+        let ours = |real: &BindAddress| match (real, address) {
             (BindAddress::Ip(ours), BindAddress::Ip(wanted)) => overlap(ours, wanted),
             _ => false,
         };
-        let sharing =
-            if self.open.iter().chain(&self.closing).any(ours) { Sharing::WithOurselves } else { Sharing::Alone };
+        let posts = self.open.iter().chain(&self.closing).map(|post| &post.real);
+        let all = posts.chain(self.inherited.iter().map(|inherited| &inherited.real));
+        let sharing = if all.into_iter().any(ours) { Sharing::WithOurselves } else { Sharing::Alone };
         let bound = net::reserve(address, workers, &listener.tcp, sharing)?;
-        Ok(Hold::Fresh(Fresh(Some(bound))))
+        Ok(Hold::Fresh(Fresh(Some(Held::of_bound(bound)?))))
+    }
+}
+
+/// Whether sockets of a `listener_had` are what a listener wants to be bound to. A port that the kernel chose stays with
+/// its listener.
+fn is_same(
+    wanted: &BindAddress,
+    listener: &Listener,
+    listener_had: &str,
+    configured: &BindAddress,
+    real: &BindAddress,
+) -> bool {
+    match (wanted, configured) {
+        (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => path == other,
+        (BindAddress::Ip(wanted), BindAddress::Ip(had)) if wanted.port() == 0 => {
+            wanted == had && *listener_had == *listener.name
+        }
+        (wanted, _) => wanted == real,
+    }
+}
+
+impl Held {
+    fn of_bound(bound: Bound) -> io::Result<Self> {
+        let Bound { address, sockets } = bound;
+        let is_one = matches!(address, BindAddress::Unix(..));
+        let distinct = if is_one { &sockets[..sockets.len().min(1)] } else { &sockets[..] };
+        match distinct.iter().map(BoundSocket::try_clone).collect() {
+            Ok(spares) => Ok(Self { address, sockets, spares }),
+            Err(error) => {
+                drop(Fresh(Some(Self { address, sockets, spares: Vec::new() })));
+                Err(error)
+            }
+        }
+    }
+
+    fn of_inherited(inherited: Inherited, workers: usize) -> io::Result<Hold> {
+        let sockets = spread(&inherited.sockets, workers)?;
+        Ok(Hold::Inherited(inherited.number, Self { address: inherited.real, sockets, spares: inherited.sockets }))
     }
 }
 
@@ -215,8 +337,8 @@ impl Place {
     fn ready(&self, plan: &Plan) -> Result<(), (String, io::Error)> {
         let listener = plan.listeners.iter().find(|listener| listener.name == self.listener);
         let readied = match (&self.hold, &self.configured, listener) {
-            (Hold::Fresh(Fresh(Some(bound))), _, Some(listener)) => bound.listen(&listener.tcp),
-            (Hold::Kept(..), BindAddress::Unix(path, Some(mode)), _) => {
+            (Hold::Fresh(Fresh(Some(held))), _, Some(listener)) => net::listen(&held.sockets, &listener.tcp),
+            (Hold::Kept(..) | Hold::Inherited(..), BindAddress::Unix(path, Some(mode)), _) => {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))
             }
             _ => Ok(()),
@@ -237,7 +359,7 @@ pub(super) struct Serving<'a> {
 impl Serving<'_> {
     fn orders(&self, name: &str) -> Option<Orders> {
         let (listener, live) = self.listeners.iter().find(|(listener, _)| &*listener.name == name)?;
-        Some(Orders { listener: live.clone(), tcp: listener.tcp, close: false })
+        Some(Orders { listener: live.clone(), tcp: listener.tcp, fate: Fate::Open })
     }
 }
 
@@ -253,19 +375,24 @@ impl Post {
     fn open(
         listener: Arc<str>,
         configured: BindAddress,
-        bound: Bound,
+        held: Held,
         orders: Orders,
         with: &Serving<'_>,
         served: &mut Served,
     ) -> Self {
         let (orders, follow) = watch::channel(orders);
-        for (socket, arrivals) in bound.sockets.into_iter().zip(&mut served.arrivals) {
+        let Held { address: real, sockets, spares } = held;
+        let workers = served.arrivals.len().max(1);
+        let count = sockets.len();
+        // More sockets than workers: each has several.
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let Some(arrivals) = served.arrivals.get_mut(index % workers) else { continue };
             let acceptor = Acceptor::new(follow.clone(), with.gate.clone(), with.life.clone());
             let running: AcceptorGuard = with.acceptors.enter();
             arrivals.push(Arrival { socket, acceptor, running });
         }
-        served.announced.push((listener.clone(), bound.address.to_string()));
-        Self { listener, configured, real: bound.address, orders }
+        served.announced.push((listener.clone(), real.to_string()));
+        Self { listener, configured, real, orders, spares, served: count }
     }
 
     /// Goes on, perhaps for another listener.
@@ -285,11 +412,12 @@ impl Post {
 
     /// Has its sockets emptied and closed. The file of a unix socket goes first: while we listen nobody else can have
     /// taken its path.
-    fn close(&self) {
+    fn close(&mut self) {
+        self.spares.clear();
         if let BindAddress::Unix(path, _) = &self.real {
             // Gone already, or not ours to remove: either way there is nothing to do about it.
             let _ = std::fs::remove_file(path);
         }
-        self.orders.send_modify(|orders| orders.close = true);
+        self.orders.send_modify(|orders| orders.fate = Fate::Close);
     }
 }

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Prepared};
 use super::pools::Pools;
 use super::sockets::Sockets;
+use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Program, Upgrader};
 use super::worker::{Arrival, Job};
-use super::{Acceptors, Configured, Logging, Running, limits, reload, worker};
-use crate::admin::{self, Desk, Endpoint, EndpointError};
+use super::{Acceptors, Configured, Logging, Running, Succession, limits, reload, worker};
+use crate::admin::{self, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
 use crate::admission::Gate;
 use crate::backend::Registry;
 use crate::config::plan::Plan;
@@ -40,6 +42,8 @@ pub enum StartError {
     Endpoint(EndpointError),
     /// What operators have said before cannot be read.
     State(String),
+    /// The process that is to be replaced does not let this one take over.
+    Upgrade(String),
     /// Threads or signals are not to be had.
     Runtime(io::Error),
 }
@@ -60,6 +64,7 @@ impl fmt::Display for StartError {
             }
             Self::Endpoint(error) => error.fmt(f),
             Self::State(error) => f.write_str(error),
+            Self::Upgrade(error) => write!(f, "cannot take over: {error}"),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -78,13 +83,37 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Starts everything, taking over from another process if there is a `link` to one.
+pub(super) async fn start(
+    configured: Configured,
+    logging: Arc<Logging>,
+    program: Program,
+    link: Option<OwnedFd>,
+) -> Result<(Running, Succession), StartError> {
+    let Some(link) = link else { return start_all(configured, logging, program, &mut None, Estate::default()).await };
+    let (heir, estate) = Heir::meet(link).await.map_err(StartError::Upgrade)?;
+    estate.speak();
+    let mut heir = Some(heir);
+    let started = start_all(configured, logging, program, &mut heir, estate).await;
+    if let (Err(error), Some(heir)) = (&started, heir) {
+        heir.fails(error.to_string()).await;
+    }
+    started
+}
+
 /// Starts everything, in the order in which it can fail without harm.
-pub(super) async fn start(configured: Configured, logging: Arc<Logging>) -> Result<Running, StartError> {
+async fn start_all(
+    configured: Configured,
+    logging: Arc<Logging>,
+    program: Program,
+    heir: &mut Option<Heir>,
+    mut estate: Estate,
+) -> Result<(Running, Succession), StartError> {
     let descriptors = limits::raise_descriptor_limit();
     let plan = configured.loaded.plan.clone();
     let workers = worker_count(&plan);
     let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
-    let endpoints = bind_endpoints(&plan)?;
+    let endpoints = bind_endpoints(&plan, &mut estate)?;
     let runtimes =
         (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
     let (orders, ordered) = mpsc::unbounded_channel();
@@ -99,6 +128,7 @@ pub(super) async fn start(configured: Configured, logging: Arc<Logging>) -> Resu
         zone: plan.zone.clone(),
     };
     let (desk, wishes) = Desk::new(configured.origin);
+    let (upgrades, upgrade_wishes) = Upgrades::new();
     let pipes = limits::budget(descriptors, limits::open_descriptors(), workers).pipes;
     let nothing = Live {
         plan: Arc::new(plan.clone()),
@@ -118,10 +148,13 @@ pub(super) async fn start(configured: Configured, logging: Arc<Logging>) -> Resu
         desk: Arc::new(desk),
         log_dropped: logging.dropped(),
         overrides: tools.overrides.clone(),
+        elders: Arc::default(),
+        upgrades: Arc::new(upgrades),
     });
     tokio::spawn(ledger::evict(state.ledger.clone(), ordered));
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
     let sockets: Arc<Sockets> = Arc::default();
+    sockets.inherit(std::mem::take(&mut estate.addresses));
     let acceptors = Acceptors::default();
     let mut assembly = Assembly {
         state: state.clone(),
@@ -133,7 +166,7 @@ pub(super) async fn start(configured: Configured, logging: Arc<Logging>) -> Resu
         descriptors,
         overhead: 0,
     };
-    let prepared = match assembly.prepare(configured.loaded).await {
+    let mut prepared = match assembly.prepare(configured.loaded).await {
         Ok(prepared) => prepared,
         Err(error) => {
             // Dropping one waits for its threads, and nobody may wait here.
@@ -144,23 +177,79 @@ pub(super) async fn start(configured: Configured, logging: Arc<Logging>) -> Resu
     let handles =
         spawn_workers(runtimes, receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
+    let inheritance = take_over(heir, &sockets, &state, &mut prepared).await?;
     assembly.commit(prepared).await;
-    announce(&state, endpoints);
-    reload::spawn(assembly, wishes);
-    Ok(Running {
-        life: state.life.clone(),
-        ledger: state.ledger.clone(),
-        live: state.live.clone(),
-        desk: state.desk.clone(),
-        workers: handles,
-        acceptors,
-        sockets,
-    })
+    if let (Some(heir), Some(inheritance)) = (heir.take(), inheritance) {
+        // Before anyone asks here for what was counted there.
+        heir.serves(inheritance, &state.elders).await;
+    }
+    let (replace, replaced) = oneshot::channel();
+    let (bid, biddings) = mpsc::unbounded_channel();
+    let (doors, door) = watch::channel(Door::Open);
+    let (exports, exported) = mpsc::channel(1);
+    let turn: Arc<Mutex<()>> = Arc::default();
+    let attendance = Attendance::new(state.clone(), bid);
+    let upgrader = Upgrader {
+        state: state.clone(),
+        sockets: sockets.clone(),
+        program,
+        doors,
+        endpoints: offers(&plan, &endpoints).map_err(StartError::Runtime)?,
+        exports,
+        turn: turn.clone(),
+        attendance: attendance.clone(),
+        replaced: replace,
+    };
+    announce(&state, endpoints, &door);
+    reload::spawn(assembly, wishes, exported, turn);
+    tokio::spawn(upgrader.run(upgrade_wishes));
+    tokio::spawn(state.elders.clone().watch());
+    Ok((Running { state, workers: handles, acceptors, sockets, attendance }, Succession { replaced, biddings }))
 }
 
-fn bind_endpoints(plan: &Plan) -> Result<Vec<Endpoint>, StartError> {
-    let admin = plan.admin.as_ref().map(Endpoint::admin);
-    let metrics = plan.metrics.as_ref().and_then(|metrics| metrics.listen).map(Endpoint::metrics);
+/// Nothing can fail any more: has the process before let go of what only one can have, and takes over what it knows.
+async fn take_over(
+    heir: &mut Option<Heir>,
+    sockets: &Sockets,
+    state: &admin::State,
+    prepared: &mut Prepared,
+) -> Result<Option<Inheritance>, StartError> {
+    let Some(heir) = heir else { return Ok(None) };
+    // What this configuration does not name is that process's to close.
+    drop(sockets.unclaimed());
+    let inheritance = heir.ready(prepared.inherited()).await.map_err(StartError::Upgrade)?;
+    let known = &inheritance.go_ahead;
+    if let Err(error) = state.overrides.adopt_all(known.overrides.clone()) {
+        tracing::warn!(%error, "the state file cannot be written; what operators said is known until the next restart");
+    }
+    prepared.import(&known.verdicts);
+    state.ledger.begin_ids(known.next_id);
+    state.upgrades.note(known.upgrade.clone());
+    Ok(Some(inheritance))
+}
+
+/// The endpoints' sockets once more, for a process that takes over.
+fn offers(plan: &Plan, endpoints: &[Endpoint]) -> io::Result<Vec<(EndpointOffer, OwnedFd)>> {
+    let offer = |endpoint: &Endpoint| {
+        let configured = listens(plan, endpoint.name()).unwrap_or_default();
+        Ok((EndpointOffer { name: endpoint.name().to_owned(), configured }, endpoint.socket()?))
+    };
+    endpoints.iter().map(offer).collect()
+}
+
+/// Where an endpoint is to listen.
+fn listens(plan: &Plan, endpoint: &str) -> Option<String> {
+    match endpoint {
+        "admin" => plan.admin.as_ref().map(|admin| admin.listen.to_string()),
+        _ => plan.metrics.as_ref().and_then(|metrics| metrics.listen).map(|listen| listen.to_string()),
+    }
+}
+
+fn bind_endpoints(plan: &Plan, estate: &mut Estate) -> Result<Vec<Endpoint>, StartError> {
+    let mut given = |name| estate.endpoint(name, &listens(plan, name)?);
+    let admin = plan.admin.as_ref().map(|admin| Endpoint::admin(admin, given("admin")));
+    let metrics = plan.metrics.as_ref().and_then(|metrics| metrics.listen);
+    let metrics = metrics.map(|listen| Endpoint::metrics(listen, given("metrics")));
     admin.into_iter().chain(metrics).collect::<Result<_, _>>().map_err(StartError::Endpoint)
 }
 
@@ -196,17 +285,22 @@ fn spawn_workers(
 }
 
 /// Serves the endpoints, and says that everything is there.
-fn announce(state: &Arc<admin::State>, endpoints: Vec<Endpoint>) {
+fn announce(state: &Arc<admin::State>, endpoints: Vec<Endpoint>, door: &watch::Receiver<Door>) {
     for endpoint in endpoints {
         let name = endpoint.name();
         tracing::info!(listener = name, address = endpoint.address(), "listening");
-        let state = state.clone();
+        let (state, door) = (state.clone(), door.clone());
         tokio::spawn(async move {
-            if let Err(error) = endpoint.serve(state).await {
+            if let Err(error) = endpoint.serve(state, door).await {
                 tracing::error!(listener = name, %error, "cannot serve");
             }
         });
     }
     state.life.enter(Stage::Ready);
-    tracing::info!(workers = state.benches.len(), max_connections = state.gate.limit(), "ready");
+    tracing::info!(
+        pid = std::process::id(),
+        workers = state.benches.len(),
+        max_connections = state.gate.limit(),
+        "ready"
+    );
 }

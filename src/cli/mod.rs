@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod schema;
 mod table;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ const BAD_CONFIG: u8 = 78;
     about = "A load-balancing TCP reverse proxy that never lies to a peer",
     arg_required_else_help = true,
     after_help = "Exit codes: 0 well, 1 failed, 2 usage, 78 bad configuration.\n\
-                  Signals to a running proxy: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads, SIGUSR1 opens log files again."
+                  Signals to a running proxy: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads, SIGUSR1 opens log files again, SIGUSR2 upgrades."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -75,6 +76,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Show the last changes of the running process's configuration
     History(client::ClientArgs),
+    /// Have the program's file, as it is now, take over from the running process, which keeps its sessions
+    Upgrade(client::ClientArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the annotated reference configuration
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => asked(reload::reload(&args)),
         Command::History(client) => asked(history::history(&client)),
+        Command::Upgrade(client) => asked(upgrade::upgrade(&client)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
     }

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::plan::Passive;
 
 /// What sessions have shown of a backend, counted since it is known.
@@ -39,6 +41,18 @@ enum State {
     },
     /// Some sessions are let in; judged by what comes after this reading.
     Trial(Reading),
+}
+
+/// An [`Outlier`] as it goes from one process to the next: spans in milliseconds from now, since clocks differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sentence {
+    /// How long it is still to be out.
+    pub out_for: Option<u64>,
+    /// Whether a few sessions may try it.
+    pub on_trial: bool,
+    /// Ejections that weigh on the length of the next.
+    pub times: u32,
 }
 
 /// What a look has changed.
@@ -102,6 +116,24 @@ impl Outlier {
             }
             State::Trial(_) => None,
         }
+    }
+
+    /// What another process is to know of it.
+    pub fn sentence(&self, now: Duration) -> Sentence {
+        let left = |until: Duration| u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
+        Sentence { out_for: self.until().map(left), on_trial: self.is_on_trial(), times: self.times }
+    }
+
+    /// One of which another process knew this. Nothing was read of it here yet.
+    pub fn sentenced(sentence: &Sentence, now: Duration) -> Self {
+        let until = sentence.out_for.map(|left| now.saturating_add(Duration::from_millis(left)));
+        let state = match until {
+            Some(until) => State::Out { until },
+            None if sentence.on_trial => State::Trial(Reading::default()),
+            None => State::In,
+        };
+        // Good time counts from now on.
+        Self { state, times: sentence.times, changed_at: until.unwrap_or(now), window: Window::default() }
     }
 
     /// Brings it back at once, as if it had never been out: someone says so, or judging is over.
@@ -261,6 +293,21 @@ mod tests {
         assert!(!outlier.is_ejected());
         assert_eq!(outlier.look(reading(0, 0, 3), &PASSIVE, seconds(1), true), None);
         assert_eq!(ejected_for(outlier.look(reading(3, 0, 6), &PASSIVE, seconds(2), true)), 20);
+    }
+
+    #[test]
+    fn another_process_goes_on_where_this_one_was() {
+        let mut outlier = Outlier::default();
+        ejected_for(outlier.look(reading(3, 0, 3), &PASSIVE, seconds(100), true));
+        let sentence = outlier.sentence(seconds(104));
+        let mut heir = Outlier::sentenced(&sentence, seconds(1));
+        assert!(heir.is_ejected() && !heir.is_on_trial());
+        assert_eq!(heir.look(Reading::default(), &PASSIVE, seconds(6), true), None, "for 6 s more");
+        assert_eq!(heir.look(Reading::default(), &PASSIVE, seconds(7), true), Some(Change::OnTrial));
+        let mut heir = Outlier::sentenced(&heir.sentence(seconds(7)), seconds(0));
+        assert!(heir.is_on_trial());
+        assert_eq!(ejected_for(heir.look(reading(1, 0, 1), &PASSIVE, seconds(1), true)), 20, "the second time");
+        assert!(!Outlier::sentenced(&Sentence::default(), seconds(0)).is_ejected());
     }
 
     #[test]

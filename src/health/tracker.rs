@@ -1,7 +1,10 @@
 //! The verdict of probes: up after `rise` good ones in a row, down after `fall` bad ones. Pure.
 
+use serde::{Deserialize, Serialize};
+
 /// What probes have shown of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Nothing yet; its first probe decides.
     Unknown,
@@ -12,7 +15,7 @@ pub enum Standing {
 }
 
 /// Counts one backend's probes. A sample in, a transition out; someone else acts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracker {
     standing: Standing,
     /// Samples in a row that speak against `standing`.

@@ -57,6 +57,16 @@ impl Ledger {
         }
     }
 
+    /// Where the ids of a process that takes over begin: beyond all that this one may still give.
+    pub fn next_ids(&self) -> u64 {
+        ((self.next_id.load(Relaxed) >> 32) + 1) << 32
+    }
+
+    /// Gives no ids below this one.
+    pub fn begin_ids(&self, from: u64) {
+        self.next_id.fetch_max(from, Relaxed);
+    }
+
     /// Opens the record of a session that `worker` serves.
     pub fn open(self: &Arc<Self>, accepted: &Accepted, worker: usize) -> Entry {
         let id = SessionId(self.next_id.fetch_add(1, Relaxed));

@@ -40,8 +40,19 @@ pub struct Orders {
     pub listener: Arc<ListenerLive>,
     /// Options of the socket.
     pub tcp: ListenerTcp,
+    /// Whether to go on.
+    pub fate: Fate,
+}
+
+/// What becomes of a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays.
+    Open,
     /// Serve what waits, then close.
-    pub close: bool,
+    Close,
+    /// Another process has it as well and serves what waits: let go of it at once.
+    HandOver,
 }
 
 /// What one accept loop needs.
@@ -131,7 +142,9 @@ impl Acceptor {
                         // Full, with `overflow: wait`: the wait for a place goes on, and newcomers are
                         // held back now, not when a place is free at last.
                         () = &mut ending => {
-                            self.hold_back(&socket);
+                            if !self.is_handed_over() {
+                                self.hold_back(&socket);
+                            }
                             admitted.await;
                             break;
                         }
@@ -140,8 +153,14 @@ impl Acceptor {
                 Err(error) => pause = self.failed(&error, pause, &mut warned).await,
             }
         }
-        self.empty_queue(&socket, &serve).await;
+        if !self.is_handed_over() {
+            self.empty_queue(&socket, &serve).await;
+        }
         Ok(())
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.later.borrow().fate == Fate::HandOver
     }
 
     /// Takes over new orders.
@@ -256,7 +275,7 @@ impl Acceptor {
 async fn ending(life: Arc<Lifecycle>, mut orders: watch::Receiver<Orders>) {
     tokio::select! {
         () = life.reached(Stage::Draining) => {}
-        _ = orders.wait_for(|orders| orders.close) => {}
+        _ = orders.wait_for(|orders| orders.fate != Fate::Open) => {}
     }
 }
 

@@ -69,6 +69,9 @@ families! {
     WORKER_CONNECTIONS "peerway_worker_connections" Gauge ["worker"] "Sessions that a worker thread serves now.";
     WORKER_BUSY "peerway_worker_busy_seconds_total" Counter ["worker"] "Time in which a worker thread had something to do.";
 
+    UPGRADE_OLD_PROCESSES "peerway_upgrade_old_processes" Gauge [] "Processes before the last upgrades that still have sessions.";
+    UPGRADE_OLD_SESSIONS "peerway_upgrade_old_sessions" Gauge [] "Sessions that live in them.";
+
     LISTENER_CONNECTIONS "peerway_listener_connections_total" Counter ["listener"] "Connections accepted; refused, closed and active ones add up to it.";
     LISTENER_ACTIVE "peerway_listener_active_connections" Gauge ["listener"] "Sessions that live now.";
     LISTENER_REFUSED "peerway_listener_refused_total" Counter ["listener" "reason"] "Connections refused at a gate, by reason.";
@@ -117,6 +120,9 @@ families! {
     PROCESS_THREADS "process_threads" Gauge [] "Threads of the process.";
     PROCESS_START "process_start_time_seconds" Gauge [] "When the process started, Unix time.";
 }
+
+/// Gauges that number things that live. Over several processes they add up; all others are one process's own.
+pub const LIVING: &[&Family] = &[WORKER_CONNECTIONS, LISTENER_ACTIVE, POOL_QUEUE_LENGTH, BACKEND_ACTIVE];
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,14 @@
 //! Every metric: its name, help text, labels, the cells it is counted in, and the page that shows it.
 
 pub mod cells;
+mod counts;
 pub mod families;
 pub mod labels;
 mod page;
 mod reloads;
 
 pub use cells::{Closed, Counter, DURATION_BOUNDS, Histogram, LATENCY_BOUNDS, Lane, Lanes, RouteCells, Seconds};
+pub use counts::{Counts, Known, Number};
 pub use labels::{
     AcceptError, BackendState, Cause, ConnectFailure, Direction, Engine, Phase, ProbeResult, Refused, ReloadResult,
     Side, Unavailable,

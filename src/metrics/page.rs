@@ -2,8 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::Histogram;
 use super::families::{Family, Kind};
+use super::{Counts, Histogram, Number};
 
 /// The form of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,11 @@ impl Labels {
         }
         labels
     }
+
+    /// As they stand on a page.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A page under construction. Families come one after the other, each whole.
@@ -69,19 +74,31 @@ pub struct Page {
     format: Format,
     out: String,
     written: Vec<&'static str>,
+    /// What other processes have counted, until it is on the page.
+    others: Counts,
+    /// The family whose samples are being written.
+    current: Option<&'static Family>,
 }
 
 impl Page {
     /// An empty page, with room for `capacity` bytes.
     pub fn new(format: Format, capacity: usize) -> Self {
-        Self { format, out: String::with_capacity(capacity), written: Vec::with_capacity(64) }
+        Self::beside(format, capacity, Counts::default())
+    }
+
+    /// The same, of several processes: what `others` have counted is added sample by sample.
+    pub fn beside(format: Format, capacity: usize, others: Counts) -> Self {
+        let out = String::with_capacity(capacity);
+        Self { format, out, written: Vec::with_capacity(64), others, current: None }
     }
 
     /// Begins a family. All its samples go through what is returned, so they stand together.
     pub fn family(&mut self, family: &'static Family) -> Samples<'_> {
         debug_assert!(super::families::ALL.contains(&family), "{} is not in the table", family.name);
         debug_assert!(!self.written.contains(&family.name), "{} is written twice", family.name);
+        self.end_family();
         self.written.push(family.name);
+        self.current = Some(family);
         let open = self.format == Format::OpenMetrics;
         let name = if open { family.stem() } else { family.name };
         let kind = match family.kind {
@@ -107,8 +124,36 @@ impl Page {
         &self.written
     }
 
+    /// Writes series of the family that only other processes have.
+    fn end_family(&mut self) {
+        let Some(family) = self.current.take() else { return };
+        for (series, number) in self.others.take_all(family) {
+            match self.format {
+                Format::OpenMetrics => put(&mut self.out, format_args!("{} {number}\n", with_point(&series))),
+                Format::Text => put(&mut self.out, format_args!("{series} {number}\n")),
+            }
+        }
+    }
+
+    /// Writes the value behind a series that stands at the end of the page, and what others have of it.
+    fn value(&mut self, family: &Family, begins: usize, value: impl Display) {
+        let more = self.others.take(family, &self.out[begins..]);
+        self.put_value(more, value);
+    }
+
+    fn put_value(&mut self, more: Option<Number>, value: impl Display) {
+        match more {
+            None => put(&mut self.out, format_args!(" {value}\n")),
+            Some(more) => match Number::read(&value.to_string()) {
+                Some(own) => put(&mut self.out, format_args!(" {}\n", own.plus(more))),
+                None => put(&mut self.out, format_args!(" {value}\n")),
+            },
+        }
+    }
+
     /// The finished page.
     pub fn finish(mut self) -> String {
+        self.end_family();
         if self.format == Format::OpenMetrics {
             self.out.push_str("# EOF\n");
         }
@@ -128,6 +173,7 @@ impl Samples<'_> {
     pub fn sample(&mut self, labels: &Labels, rest: &[&str], value: impl Display) {
         self.check(labels, rest.len());
         let names = &self.family.labels[labels.names.len()..];
+        let begins = self.page.out.len();
         let out = &mut self.page.out;
         out.push_str(self.family.name);
         if !self.family.labels.is_empty() {
@@ -142,7 +188,7 @@ impl Samples<'_> {
             }
             out.push('}');
         }
-        put(out, format_args!(" {value}\n"));
+        self.page.value(self.family, begins, value);
     }
 
     /// The samples of one histogram.
@@ -151,17 +197,27 @@ impl Samples<'_> {
         let (counts, sum) = histogram.read();
         let (name, text) = (self.family.name, &labels.text);
         let open = self.page.format == Format::OpenMetrics;
-        let out = &mut self.page.out;
         for (bound, count) in histogram.bounds().iter().zip(&counts) {
-            // OpenMetrics wants to see that a bound is not an integer: 1.0.
-            match open {
-                true => put(out, format_args!("{name}_bucket{{{text},le=\"{bound:?}\"}} {count}\n")),
-                false => put(out, format_args!("{name}_bucket{{{text},le=\"{bound}\"}} {count}\n")),
+            let begins = self.page.out.len();
+            put(&mut self.page.out, format_args!("{name}_bucket{{{text},le=\"{bound}\"}}"));
+            let more = self.page.others.take(self.family, &self.page.out[begins..]);
+            if open {
+                // OpenMetrics wants to see that a bound is not an integer: 1.0.
+                self.page.out.truncate(begins);
+                put(&mut self.page.out, format_args!("{name}_bucket{{{text},le=\"{bound:?}\"}}"));
             }
+            self.page.put_value(more, count);
         }
         let all = counts.last().copied().unwrap_or_default();
-        put(out, format_args!("{name}_bucket{{{text},le=\"+Inf\"}} {all}\n"));
-        put(out, format_args!("{name}_sum{{{text}}} {sum}\n{name}_count{{{text}}} {all}\n"));
+        self.part(format_args!("{name}_bucket{{{text},le=\"+Inf\"}}"), all);
+        self.part(format_args!("{name}_sum{{{text}}}"), sum);
+        self.part(format_args!("{name}_count{{{text}}}"), all);
+    }
+
+    fn part(&mut self, series: std::fmt::Arguments<'_>, value: impl Display) {
+        let begins = self.page.out.len();
+        put(&mut self.page.out, series);
+        self.page.value(self.family, begins, value);
     }
 
     fn check(&self, labels: &Labels, rest: usize) {
@@ -179,6 +235,16 @@ fn pair(out: &mut String, name: &str, value: &str) {
         true => out.push_str(&value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")),
     }
     out.push('"');
+}
+
+/// A bucket's series with a bound that is no integer, as OpenMetrics wants it.
+fn with_point(series: &str) -> String {
+    match series.strip_suffix("\"}").and_then(|start| start.rsplit_once("le=\"")) {
+        Some((start, bound)) if bound.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{start}le=\"{bound}.0\"}}")
+        }
+        _ => series.to_owned(),
+    }
 }
 
 /// Writing into a string cannot fail.

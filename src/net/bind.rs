@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
@@ -68,10 +68,57 @@ impl Bound {
     /// # Errors
     /// The kernel refuses; some sockets may listen by then.
     pub fn listen(&self, tcp: &ListenerTcp) -> io::Result<()> {
-        self.sockets.iter().try_for_each(|socket| match socket {
-            BoundSocket::Tcp(socket) => lengthen_queue(socket, tcp),
-            BoundSocket::Unix(socket) => lengthen_queue(socket, tcp),
-        })
+        listen(&self.sockets, tcp)
+    }
+}
+
+/// Has sockets listen that are bound already.
+///
+/// # Errors
+/// The kernel refuses; some may listen by then.
+pub fn listen(sockets: &[BoundSocket], tcp: &ListenerTcp) -> io::Result<()> {
+    sockets.iter().try_for_each(|socket| lengthen_queue(socket, tcp))
+}
+
+impl BoundSocket {
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// Descriptors are short.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// A listening socket that another process has bound, and the address it is bound to.
+    ///
+    /// # Errors
+    /// It is no stream socket that listens, or has no address to be found by.
+    pub fn inherited(socket: OwnedFd) -> io::Result<(Self, BindAddress)> {
+        let socket = Socket::from(socket);
+        if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket that listens"));
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        let address = socket.local_addr()?;
+        if let Some(address) = address.as_socket() {
+            return Ok((Self::Tcp(socket.into()), BindAddress::Ip(address)));
+        }
+        let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "a unix socket without a path");
+        let path = address.as_pathname().ok_or_else(nameless)?.to_owned();
+        Ok((Self::Unix(OwnedFd::from(socket).into()), BindAddress::Unix(path, None)))
+    }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
     }
 }
 

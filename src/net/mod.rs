@@ -3,13 +3,14 @@
 mod address;
 mod bind;
 mod handle;
+pub mod inherit;
 mod options;
 mod raw;
 mod stream;
 
 pub use address::{Peer, Target};
-pub use bind::{Bound, BoundSocket, Sharing, bind, refuse_new_connections, reserve};
 pub use handle::Handle;
+pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
 pub use options::{arm_reset, bind_source, lengthen_queue, prepare_stream, retune_listener};
 pub(crate) use stream::errno;
 pub use stream::{Stream, unless_failed};

@@ -16,6 +16,7 @@ use super::recent::RecentQuantile;
 use super::seat::Seat;
 use super::tiers::{Moved, Tiers};
 use super::treatment::{Treatment, treatment};
+use super::verdicts::Verdicts;
 use super::{Pool, SeatFacts, ramp};
 use crate::backend::{Backend, BackendId, LastProbe, Registry};
 use crate::balance::Member;
@@ -106,6 +107,7 @@ pub struct KeeperHandle(mpsc::UnboundedSender<Command>);
 #[derive(Debug)]
 enum Command {
     Follow(Box<plan::Pool>, Option<Arc<str>>, oneshot::Sender<Followed>),
+    Export(oneshot::Sender<Verdicts>),
 }
 
 /// What has become of backends with a new configuration.
@@ -125,6 +127,13 @@ impl KeeperHandle {
         // A keeper ends only with its last handle, or with the process.
         let _ = self.0.send(Command::Follow(Box::new(settings), zone, told));
         followed.await.unwrap_or_default()
+    }
+
+    /// What it knows of its backends now, for another process.
+    pub async fn export(&self) -> Verdicts {
+        let (told, exported) = oneshot::channel();
+        let _ = self.0.send(Command::Export(told));
+        exported.await.unwrap_or_default()
     }
 }
 
@@ -186,6 +195,7 @@ impl Keeper {
                         let followed = self.follow(*settings, zone).await;
                         let _ = told.send(followed);
                     }
+                    Some(Command::Export(told)) => drop(told.send(self.export())),
                     None => return,
                 },
                 report = self.monitor.next() => self.take_report(report),
@@ -202,6 +212,34 @@ impl Keeper {
                 _ = looks.tick() => self.look(),
             }
         }
+    }
+
+    fn export(&self) -> Verdicts {
+        let now = self.epoch.elapsed();
+        let verdict = |seat: &Seat| (seat.spec.name.to_string(), seat.verdict(now));
+        Verdicts {
+            backends: self.seats.iter().map(verdict).collect(),
+            serving_tier: self.tiers.serving(),
+            active: self.active.as_ref().map(|backend| backend.name.to_string()),
+        }
+    }
+
+    /// Takes over what the process before knew of the backends, and what operators had said there. Before [`Self::spawn`].
+    pub fn import(&mut self, verdicts: &Verdicts) {
+        let settings = self.pool.settings();
+        let now = self.epoch.elapsed();
+        for seat in &mut self.seats {
+            // Said long ago: an `enable` is not to be carried out once more.
+            seat.over = self.tools.overrides.of(&self.pool.name, &seat.spec.name);
+            if let Some(verdict) = verdicts.backends.get(&*seat.spec.name) {
+                seat.take_over(verdict, &settings.health, now);
+            }
+        }
+        self.tiers.resume(verdicts.serving_tier);
+        let named = |seat: &&Seat| verdicts.active.as_deref() == Some(&*seat.spec.name);
+        self.active = self.seats.iter().find(named).map(|seat| seat.backend.clone());
+        self.publish();
+        self.watch();
     }
 
     async fn follow(&mut self, settings: plan::Pool, zone: Option<Arc<str>>) -> Followed {

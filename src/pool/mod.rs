@@ -16,6 +16,7 @@ mod seat;
 mod single;
 mod tiers;
 mod treatment;
+mod verdicts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -40,8 +41,9 @@ pub use explain::{Prospect, Standing};
 pub use keeper::{Followed, Keeper, KeeperHandle, Tools};
 pub use lease::{Lease, NoLease, QueueError};
 pub use orders::{Order, Orders};
-pub use overrides::{Forced, Override, Overrides, Say, SharedOverrides};
+pub use overrides::{Forced, Override, Overrides, Said, Say, SharedOverrides};
 use single::Single;
+pub use verdicts::{Probed, Verdict, Verdicts};
 
 /// A pool as sessions use it.
 #[derive(Debug)]

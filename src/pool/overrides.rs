@@ -71,7 +71,8 @@ pub struct Overrides {
     file: Option<PathBuf>,
 }
 
-type Said = BTreeMap<String, BTreeMap<String, Override>>;
+/// What was said, by pool and backend.
+pub type Said = BTreeMap<String, BTreeMap<String, Override>>;
 
 /// The state file as a whole.
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,6 +149,35 @@ impl Overrides {
         }
         *self.lock() = next;
         Ok(result)
+    }
+
+    /// Takes over what another process was told about a backend; nothing is written.
+    pub fn adopt(&self, pool: &str, backend: &str, over: Option<Override>) {
+        let mut said = self.lock();
+        match over {
+            Some(over) => drop(said.entry(pool.to_owned()).or_default().insert(backend.to_owned(), over)),
+            None => drop(said.get_mut(pool).and_then(|backends| backends.remove(backend))),
+        }
+        said.retain(|_, backends| !backends.is_empty());
+    }
+
+    /// All of them, by pool and backend.
+    pub fn all(&self) -> Said {
+        self.lock().clone()
+    }
+
+    /// Takes over all of another process's, in place of those there are.
+    ///
+    /// # Errors
+    /// They are there, but the state file that is to have them as well cannot be written.
+    pub fn adopt_all(&self, all: Said) -> io::Result<()> {
+        let mut said = self.lock();
+        let differs = *said != all;
+        *said = all;
+        match &self.file {
+            Some(path) if differs => store(path, &said),
+            _ => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {

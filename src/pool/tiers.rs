@@ -28,6 +28,11 @@ impl Tiers {
         self.serving
     }
 
+    /// The same tier serves as in another process before.
+    pub(super) fn resume(&mut self, serving: Option<u8>) {
+        self.serving = serving.or(self.serving);
+    }
+
     /// Takes in the best tier with a usable backend, and whether the serving one still has some.
     pub(super) fn look(&mut self, best: Option<u8>, serving_is_usable: bool, failback: Failback) -> Option<Moved> {
         let best = best?;

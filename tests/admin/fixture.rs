@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use peerway::admin::{Desk, Endpoint, Origin, State};
+use peerway::admin::{Desk, Door, Endpoint, Origin, State, Upgrades};
 use peerway::admission::Gate;
 use peerway::balance::CATALOGUE;
 use peerway::config::{self, plan::Plan};
@@ -18,6 +18,7 @@ use peerway::net::{Peer, Stream};
 use peerway::pool::{Keeper, Pool, Tools};
 use peerway::relay::Workbench;
 use peerway::route::{Listening, Live};
+use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LISTENERS: &str = "
@@ -65,19 +66,20 @@ impl Fixture {
 
     /// Serves the admin endpoint of the settings, or one on loopback.
     pub(crate) fn admin(&self) -> Server {
-        let endpoint = Endpoint::admin(self.plan.admin.as_ref().expect("admin in the settings")).unwrap();
+        let endpoint = Endpoint::admin(self.plan.admin.as_ref().expect("admin in the settings"), None).unwrap();
         self.serve(endpoint)
     }
 
     /// Serves a metrics endpoint.
     pub(crate) fn metrics(&self) -> Server {
-        self.serve(Endpoint::metrics(([127, 0, 0, 1], 0).into()).unwrap())
+        self.serve(Endpoint::metrics(([127, 0, 0, 1], 0).into(), None).unwrap())
     }
 
     pub(crate) fn serve(&self, endpoint: Endpoint) -> Server {
         let address = endpoint.address().to_owned();
-        self.runtime.spawn(endpoint.serve(self.state.clone()));
-        Server { address }
+        let (door, opens) = watch::channel(Door::Open);
+        self.runtime.spawn(endpoint.serve(self.state.clone(), opens));
+        Server { address, door }
     }
 
     /// Opens a session at `listener`; it ends with the entry.
@@ -131,12 +133,15 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         overrides: tools.overrides.clone(),
         desk: Arc::new(Desk::new(Origin { paths: Vec::new(), env: |_| None }).0),
         log_dropped: Arc::default(),
+        elders: Arc::default(),
+        upgrades: Arc::new(Upgrades::new().0),
     }
 }
 
 /// A served endpoint.
 pub(crate) struct Server {
     pub(crate) address: String,
+    pub(crate) door: watch::Sender<Door>,
 }
 
 impl Server {

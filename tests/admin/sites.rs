@@ -103,7 +103,7 @@ fn on_the_network_without_a_token_nothing_is_written() {
     let admin =
         Admin { listen: AdminAddress::Ip(([0, 0, 0, 0], 0).into()), token_file: None, protect: Protect::Writes };
     let fixture = Fixture::new("");
-    let server = fixture.serve(Endpoint::admin(&admin).unwrap());
+    let server = fixture.serve(Endpoint::admin(&admin, None).unwrap());
     assert_eq!(server.get("/metrics").status, 200);
     server.ask("DELETE", "/api/v1/connections/1", RIGHT).is_problem(403, "admin.token_file");
 }
@@ -117,16 +117,16 @@ fn a_token_that_is_missing_or_empty_stops_the_start() {
         token_file: Some(path.clone()),
         protect: Protect::Writes,
     };
-    let missing = Endpoint::admin(&admin).unwrap_err();
+    let missing = Endpoint::admin(&admin, None).unwrap_err();
     assert!(matches!(&missing, EndpointError::Token(named, _) if *named == path), "{missing}");
     std::fs::write(&path, " \n").unwrap();
-    assert!(Endpoint::admin(&admin).unwrap_err().to_string().contains("empty"));
+    assert!(Endpoint::admin(&admin, None).unwrap_err().to_string().contains("empty"));
 }
 
 #[test]
 fn a_port_in_use_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = Endpoint::metrics(taken.local_addr().unwrap()).unwrap_err();
+    let error = Endpoint::metrics(taken.local_addr().unwrap(), None).unwrap_err();
     assert!(error.to_string().contains("metrics.listen"), "{error}");
     assert!(matches!(error, EndpointError::Bind(_, error) if error.kind() == std::io::ErrorKind::AddrInUse));
 }

@@ -26,3 +26,4 @@ mod shutdown;
 mod storm;
 mod tiers;
 mod timeouts;
+mod upgrade;

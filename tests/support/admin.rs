@@ -113,6 +113,11 @@ impl Scrape {
         )
     }
 
+    /// Every series as it is written, and its value.
+    pub(crate) fn all(&self) -> BTreeMap<String, f64> {
+        self.0.iter().map(|(name, labels, value)| (format!("{name}{labels:?}"), *value)).collect()
+    }
+
     /// The sum over all series of this name that carry at least these labels: `name` or `name{a="b",c="d"}`.
     /// Zero where there is none.
     pub(crate) fn get(&self, series: &str) -> f64 {

@@ -168,6 +168,12 @@ impl Peer {
         }
     }
 
+    /// The same, for so long at most.
+    pub(crate) fn hear_whatever_within(&mut self, within: Duration) -> std::io::Result<()> {
+        self.socket.set_read_timeout(Some(within))?;
+        self.hear_whatever()
+    }
+
     /// The same peer twice, for a thread that says and one that hears.
     pub(crate) fn split(self) -> (Self, Self) {
         let socket = self.socket.try_clone().unwrap();

@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     wrapper: Vec<String>,
     read_stdout: bool,
     linked: bool,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -48,6 +50,8 @@ impl Setup {
             wrapper: Vec::new(),
             read_stdout: true,
             linked: false,
+            program: binary(),
+            environment: Vec::new(),
         }
     }
 
@@ -102,6 +106,25 @@ impl Setup {
         self
     }
 
+    /// Started from a copy of the program, which the test may replace: `program` in its folder.
+    pub(crate) fn own_program(mut self) -> Self {
+        self.program = self.dir.path().join("program");
+        std::fs::copy(binary(), &self.program).unwrap();
+        self
+    }
+
+    /// Wrapped in another program.
+    pub(crate) fn wrapped(mut self, line: &[&str]) -> Self {
+        self.wrapper = line.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// With one more variable in its environment.
+    pub(crate) fn variable(mut self, name: &str, value: impl Display) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// Nobody reads the proxy's stdout.
     pub(crate) fn stdout_stuck(self) -> Self {
         Self { read_stdout: false, ..self }
@@ -151,10 +174,11 @@ impl Setup {
             std::fs::write(&file, self.yaml()).unwrap();
         }
         let mut line = self.wrapper.clone();
-        line.extend([binary().display().to_string(), "run".into(), "-c".into(), file.display().to_string()]);
+        line.extend([self.program.display().to_string(), "run".into(), "-c".into(), file.display().to_string()]);
         let mut child = Command::new(&line[0])
             .args(&line[1..])
             .current_dir(self.dir.path())
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -355,6 +379,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        self.end_heirs();
         let _ = self.child.kill();
         let status = self.child.wait();
         let log = self.log.all();

@@ -29,6 +29,8 @@ pub(super) enum Why {
     Restart(Vec<String>),
     /// Something is not to be had.
     Start(StartError),
+    /// An upgrade is under way, or done.
+    Upgrading,
     /// The process is ending.
     Leaving,
 }
@@ -85,6 +87,7 @@ impl Why {
             }
             Self::Restart(keys) => format!("needs restart: {}", keys.join(", ")),
             Self::Start(error) => error.to_string(),
+            Self::Upgrading => "an upgrade is under way: the new process reads the files itself".into(),
             Self::Leaving => "the process is ending".into(),
         });
         attempt

@@ -5,10 +5,11 @@ mod guard;
 mod meter;
 mod removal;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::assembly::Assembly;
@@ -17,6 +18,7 @@ use crate::config::Loaded;
 use crate::config::plan::{Guard, Plan};
 use crate::drain::Stage;
 use crate::metrics::ReloadResult;
+use crate::pool::Verdicts;
 
 use guard::{Judgement, Reading, judge};
 use meter::Meter;
@@ -36,6 +38,9 @@ struct Reloader {
     /// Whether there is something left of what was removed.
     removing: bool,
     watching: Option<Watching>,
+    /// Held while something changes. An upgrade holds it, too.
+    turn: Arc<Mutex<()>>,
+    exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
 }
 
 /// A new configuration on trial.
@@ -50,17 +55,31 @@ struct Watching {
     /// What to go back to.
     old: Arc<Plan>,
     old_hash: String,
+    _turn: OwnedMutexGuard<()>,
 }
 
 /// Leaves the reloader running, and whoever watches the files.
-pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>) {
+pub(super) fn spawn(
+    assembly: Assembly,
+    wishes: mpsc::Receiver<Wish>,
+    exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
+    turn: Arc<Mutex<()>>,
+) {
     let desk = assembly.state.desk.clone();
     let in_force = desk.in_force();
     let mut attempt = Attempt::new(desk.next_id(), Author::Start, in_force.generation);
     attempt.hash = Some(in_force.hash);
     desk.note(attempt);
     if !desk.origin().paths.is_empty() {
-        tokio::spawn(super::watch::run(desk.clone(), assembly.state.live.clone()));
+        let (watching, life) =
+            (super::watch::run(desk.clone(), assembly.state.live.clone()), assembly.state.life.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watching => {}
+                // Whatever the files hold from now on is for another process.
+                () = life.reached(Stage::Leaving) => {}
+            }
+        });
     }
     let reloader = Reloader {
         assembly,
@@ -69,6 +88,8 @@ pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>) {
         removals: Removals::default(),
         removing: false,
         watching: None,
+        turn,
+        exports,
     };
     tokio::spawn(reloader.run(wishes));
 }
@@ -85,6 +106,7 @@ impl Reloader {
                     Some(wish) => self.grant(wish).await,
                     None => return,
                 },
+                Some(told) = self.exports.recv() => drop(told.send(self.assembly.pools.export().await)),
                 _ = looks.tick() => self.look().await,
                 _ = removes.tick(), if self.removing => self.remove(),
             }
@@ -95,9 +117,10 @@ impl Reloader {
     async fn grant(&mut self, wish: Wish) {
         let Wish { id, by, guard, answer } = wish;
         let attempt = Attempt::new(id, by, self.assembly.state.live.load().generation);
-        let attempt = match self.load().await {
-            Ok(loaded) => self.change(attempt, loaded, guard).await,
-            Err(why) => why.reject(attempt),
+        let attempt = match (self.turn.clone().try_lock_owned(), self.load().await) {
+            (Ok(turn), Ok(loaded)) => self.change(attempt, loaded, guard, turn).await,
+            (Err(_), _) => attempt::Why::Upgrading.reject(attempt),
+            (_, Err(why)) => why.reject(attempt),
         };
         self.tell(&attempt);
         // Whoever asked may be gone.
@@ -105,7 +128,13 @@ impl Reloader {
     }
 
     /// Puts `loaded` into force, on trial if that is wanted.
-    async fn change(&mut self, attempt: Attempt, loaded: Loaded, guard: Option<Duration>) -> Attempt {
+    async fn change(
+        &mut self,
+        attempt: Attempt,
+        loaded: Loaded,
+        guard: Option<Duration>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Attempt {
         let wanted = loaded.plan.reload.guard;
         let guard = guard.map(|span| Guard { span, ..wanted.unwrap_or_default() }).or(wanted);
         self.meter.look(&self.assembly.state.live.load(), Instant::now());
@@ -118,7 +147,8 @@ impl Reloader {
         if let Some(guard) = guard {
             attempt.guard = Some(GuardView { state: "watching", seconds: guard.span.as_secs_f64(), detail: None });
             let since = Instant::now();
-            self.watching = Some(Watching { attempt: attempt.clone(), guard, since, before, start, old, old_hash });
+            self.watching =
+                Some(Watching { attempt: attempt.clone(), guard, since, before, start, old, old_hash, _turn: turn });
         }
         attempt
     }

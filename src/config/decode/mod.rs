@@ -43,6 +43,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         max_connections: decoder.max_connections(),
         overflow: decoder.overflow(),
         shutdown: decoder.shutdown(),
+        upgrade: decoder.upgrade(),
         state_file: decoder.state_file(),
         reload: decoder.reload(),
         zone,

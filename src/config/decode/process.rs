@@ -9,12 +9,12 @@ use super::super::error::Place;
 use super::super::hint::{hint, quote};
 use super::super::plan::{
     AccessLog, AccessSink, Admin, AdminAddress, BindAddress, Log, LogFormat, MetricsEndpoint, Overflow, Protect,
-    Shutdown, Workers,
+    Shutdown, Upgrade, Workers,
 };
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
 use super::super::tree::Node;
-use super::{Decoder, PoolNames, size};
+use super::{Decoder, PoolNames, off_or_duration, size};
 
 impl<'a> Decoder<'a, '_> {
     pub(super) fn workers(&self) -> Workers {
@@ -35,6 +35,11 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn shutdown(&self) -> Shutdown {
         let shutdown = self.root.section("shutdown");
         Shutdown { delay: shutdown.value("delay", scalar::duration), grace: shutdown.value("grace", scalar::duration) }
+    }
+
+    pub(super) fn upgrade(&self) -> Upgrade {
+        let upgrade = self.root.section("upgrade");
+        Upgrade { grace: upgrade.value("grace", off_or_duration), max_old: upgrade.value("max_old", size) }
     }
 
     pub(super) fn admin(&mut self) -> Option<Admin> {

@@ -47,8 +47,12 @@ pub(in super::super) const ROOT: &[Key] = &[
          during the second half of it, the rest at its end. No cut session is ever told a clean end. A second signal \
          resets everything and exits within a second.",
     ),
-    Key::new("upgrade", Kind::Map(UPGRADE), "What SIGUSR2 or `peerway upgrade` does with sessions of the old process.")
-        .later(),
+    Key::new(
+        "upgrade",
+        Kind::Map(UPGRADE),
+        "SIGUSR2 or `peerway upgrade` starts the program's file, as it is by then, with the listening sockets of the running \
+         process. Once the new process serves, the old one accepts no more and lives until its last session has ended.",
+    ),
     Key::new(
         "reload",
         Kind::Map(RELOAD),
@@ -145,7 +149,8 @@ const SHUTDOWN: &[Key] = &[
 const UPGRADE: &[Key] = &[
     Key::new("grace", TIMEOUT_OR_OFF, "How long the old process may keep its sessions; `off` is without limit.")
         .default("off"),
-    Key::new("max_old", count(1, 64), "How many old processes there may be; the oldest beyond it ends.").default("4"),
+    Key::new("max_old", count(1, 64), "How many old processes there may be; an upgrade beyond it is refused.")
+        .default("4"),
 ];
 
 const RELOAD: &[Key] = &[

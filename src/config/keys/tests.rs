@@ -7,7 +7,6 @@ use super::*;
 /// Every key that is known and refused. It may only shrink: a feature that is built takes its lines away.
 const NOT_SUPPORTED: &[&str] = &[
     "max_rate",
-    "upgrade",
     "sandbox",
     "workers.busy_poll",
     "admin.tls",

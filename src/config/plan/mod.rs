@@ -31,6 +31,8 @@ pub struct Plan {
     pub overflow: Overflow,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// What becomes of sessions when another process takes over.
+    pub upgrade: Upgrade,
     /// Where what operators say of backends outlives the process; `None` is nowhere.
     pub state_file: Option<PathBuf>,
     /// How changes of the files take effect.
@@ -80,6 +82,15 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
+/// `upgrade`: what becomes of an old process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upgrade {
+    /// From the moment another process serves to the end of the old one; `None` is until its last session has ended.
+    pub grace: Option<Duration>,
+    /// Old processes there may be.
+    pub max_old: usize,
+}
+
 /// `admin`: the endpoint for people and tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
@@ -107,6 +118,15 @@ pub enum AdminAddress {
     Ip(SocketAddr),
     /// A unix socket, mode 0600.
     Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `metrics`: an endpoint a scraper may reach.
