@@ -24,6 +24,9 @@ const BODY: usize = 1024 * 1024;
 /// storm of slow scrapers takes some thirty, and not sixty times two.
 const PAGES: usize = 16;
 
+/// Where an upgrade is asked for.
+pub(super) const UPGRADE: &str = "/api/v1/upgrade";
+
 const INDEX: &str = "\
 Peerway
 
@@ -134,7 +137,7 @@ fn locate(path: &str) -> Option<Place<'_>> {
         "/api/v1/config/history" => Place::History,
         "/api/v1/plan" => Place::Plan,
         "/api/v1/reload" => Place::Reload,
-        "/api/v1/upgrade" => Place::Upgrade,
+        UPGRADE => Place::Upgrade,
         other => match other.strip_prefix("/api/v1/connections/") {
             Some(id) => Place::Connection(Some(id).filter(|id| !id.contains('/'))?),
             None => Place::Backend(operate::locate(other.strip_prefix("/api/v1/pools/")?)?),

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -242,9 +242,21 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // It has connected, so there is a question to come.
+    let first = Mutex::new(Some(state.upgrades.open_question()));
+    let (asked, mut has_asked) = watch::channel(false);
     let service = service_fn(|request: Request<Incoming>| {
         let (site, state) = (site.clone(), state.clone());
-        async move { Ok::<Response<_>, Infallible>(router::respond(&site, &state, request).await) }
+        let waits = state.upgrades.open_question();
+        first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asked.send_replace(true);
+        // Who waits for an upgrade is not waited for by it.
+        let waits = (request.uri().path() != router::UPGRADE).then_some(waits);
+        async move {
+            let answer = router::respond(&site, &state, request).await;
+            drop(waits);
+            Ok::<Response<_>, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -256,7 +268,7 @@ async fn converse<S>(
     // What goes wrong here is the client's doing, and the client has seen it.
     tokio::select! {
         _ = &mut connection => {}
-        () = shuts(&mut door) => {
+        () = shuts(&mut door, &mut has_asked) => {
             // The answer that is under way, and no other.
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
@@ -271,9 +283,10 @@ async fn changes(door: &mut watch::Receiver<Door>) {
     }
 }
 
-/// Waits until the door is not open.
-async fn shuts(door: &mut watch::Receiver<Door>) {
-    if door.wait_for(|door| *door != Door::Open).await.is_err() {
+/// Waits until the door is not open, and the client has asked for something: hyper would let go of one that has not.
+async fn shuts(door: &mut watch::Receiver<Door>, has_asked: &mut watch::Receiver<bool>) {
+    let shut = door.wait_for(|door| *door != Door::Open).await.is_ok();
+    if !shut || has_asked.wait_for(|asked| *asked).await.is_err() {
         std::future::pending().await
     }
 }

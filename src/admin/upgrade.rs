@@ -1,7 +1,7 @@
 //! Where an upgrade is asked for, and what became of the last one.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::answer::{self, Answer, Refusal};
@@ -85,13 +85,25 @@ pub struct Upgrades {
     wishes: mpsc::Sender<UpgradeWish>,
     last: Mutex<Option<UpgradeView>>,
     replaced: AtomicBool,
+    /// Clients of the endpoints whose answer is still to come.
+    open: Arc<AtomicUsize>,
+}
+
+/// A client that waits for its answer, or has not said yet what it wants.
+#[derive(Debug)]
+pub(super) struct OpenQuestion(Arc<AtomicUsize>);
+
+impl Drop for OpenQuestion {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Upgrades {
     /// A desk, and the wishes that come in.
     pub fn new() -> (Self, mpsc::Receiver<UpgradeWish>) {
         let (wishes, come_in) = mpsc::channel(1);
-        (Self { wishes, last: Mutex::default(), replaced: AtomicBool::new(false) }, come_in)
+        (Self { wishes, last: Mutex::default(), replaced: AtomicBool::new(false), open: Arc::default() }, come_in)
     }
 
     /// Asks to be replaced; the answer comes when it is decided.
@@ -114,6 +126,24 @@ impl Upgrades {
     /// Notes how one stands.
     pub fn note(&self, view: UpgradeView) {
         *self.lock() = Some(view);
+    }
+
+    /// Notes that a client waits for an answer.
+    pub(super) fn open_question(&self) -> OpenQuestion {
+        self.open.fetch_add(1, Relaxed);
+        OpenQuestion(self.open.clone())
+    }
+
+    /// Waits until all clients have their answers, those apart that wait for an upgrade; not for long: a client that
+    /// asks for nothing is not worth it.
+    pub async fn last_answers(&self) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let answered = async {
+            while self.open.load(Relaxed) > 0 {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _ = timeout(PATIENCE, answered).await;
     }
 
     /// Notes that another process has taken over: what this one has counted is no longer all.

@@ -114,8 +114,7 @@ async fn start_all(
     let workers = worker_count(&plan);
     let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
     let endpoints = bind_endpoints(&plan, &mut estate)?;
-    let runtimes =
-        (0..workers).map(|_| worker::runtime()).collect::<io::Result<Vec<_>>>().map_err(StartError::Runtime)?;
+    let runtimes = worker::Idle::new(workers).map_err(StartError::Runtime)?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let connector = connect::system(); // one for all: sessions and probes take turns at its source addresses
     let tools = Tools {
@@ -143,7 +142,7 @@ async fn start_all(
         gate: Arc::new(Gate::new(0, plan.overflow)),
         life: Arc::default(),
         benches: (0..workers).map(|worker| Arc::new(Workbench::new(worker, pipes))).collect(),
-        runtimes: runtimes.iter().map(|runtime| runtime.handle().clone()).collect(),
+        runtimes: runtimes.handles(),
         reloads: Arc::new(Reloads::new(SystemTime::now())),
         desk: Arc::new(desk),
         log_dropped: logging.dropped(),
@@ -166,16 +165,9 @@ async fn start_all(
         descriptors,
         overhead: 0,
     };
-    let mut prepared = match assembly.prepare(configured.loaded).await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            // Dropping one waits for its threads, and nobody may wait here.
-            runtimes.into_iter().for_each(Runtime::shutdown_background);
-            return Err(error);
-        }
-    };
+    let mut prepared = assembly.prepare(configured.loaded).await?;
     let handles =
-        spawn_workers(runtimes, receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
+        spawn_workers(runtimes.take(), receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
     let inheritance = take_over(heir, &sockets, &state, &mut prepared).await?;
     assembly.commit(prepared).await;

@@ -54,11 +54,38 @@ impl Drop for Handle {
 }
 
 /// Builds a worker's runtime. Apart from starting it, so that the admin endpoint can watch it.
-pub(super) fn runtime() -> io::Result<Runtime> {
+fn runtime() -> io::Result<Runtime> {
     /// Tasks that run between looks at the sockets. The default of 61 turns of bulk streams would keep
     /// a small message waiting for some milliseconds; a look costs less than a microsecond.
     const TASKS_PER_LOOK: u32 = 13;
     tokio::runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_LOOK).build()
+}
+
+/// Runtimes that no worker has yet. They may be given up in the middle of asynchronous code, where waiting for one to end
+/// is not allowed; there is nothing in them to wait for.
+pub(super) struct Idle(Vec<Runtime>);
+
+impl Idle {
+    /// So many.
+    pub(super) fn new(workers: usize) -> io::Result<Self> {
+        (0..workers).map(|_| runtime()).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The way into each.
+    pub(super) fn handles(&self) -> Vec<tokio::runtime::Handle> {
+        self.0.iter().map(|runtime| runtime.handle().clone()).collect()
+    }
+
+    /// Takes them, in the workers' order.
+    pub(super) fn take(mut self) -> Vec<Runtime> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Runtime::shutdown_background);
+    }
 }
 
 /// Starts the worker's thread.

@@ -44,8 +44,8 @@ pub struct Verdict {
     pub sentence: Sentence,
     /// Why it was ejected.
     pub ejected_for: String,
-    /// When it became what it is, milliseconds since 1970.
-    pub since_ms: u64,
+    /// When it became what it is, microseconds since 1970.
+    pub since_us: u64,
     /// How long it has been up again, in milliseconds, if it was not always.
     pub up_for_ms: Option<u64>,
 }
@@ -60,8 +60,8 @@ pub struct Probed {
     pub error: Option<String>,
     /// How long it took, microseconds.
     pub took_us: u64,
-    /// When it ended, milliseconds since 1970.
-    pub at_ms: u64,
+    /// When it ended, microseconds since 1970.
+    pub at_us: u64,
 }
 
 impl Seat {
@@ -74,7 +74,7 @@ impl Seat {
             last_probe: self.backend.last_probe().map(|probe| Probed::of(&probe)),
             sentence: self.outlier.sentence(now),
             ejected_for: self.ejected_for.clone(),
-            since_ms: millis(self.since),
+            since_us: micros(self.since),
             up_for_ms: self.recovered.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
         }
     }
@@ -98,7 +98,7 @@ impl Seat {
         }
         self.state = self.judge().0;
         self.settled = true;
-        self.since = UNIX_EPOCH.checked_add(Duration::from_millis(verdict.since_ms)).unwrap_or(self.since);
+        self.since = UNIX_EPOCH.checked_add(Duration::from_micros(verdict.since_us)).unwrap_or(self.since);
         let up = verdict.up_for_ms.filter(|_| self.state == BackendState::Up);
         self.recovered = up.and_then(|millis| Instant::now().checked_sub(Duration::from_millis(millis)));
     }
@@ -110,18 +110,18 @@ impl Probed {
             result: probe.result.as_str().to_owned(),
             error: probe.error.as_deref().map(str::to_owned),
             took_us: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
-            at_ms: millis(probe.at),
+            at_us: micros(probe.at),
         }
     }
 
     fn probe(&self) -> Option<Arc<LastProbe>> {
         let result = *ProbeResult::ALL.iter().find(|result| result.as_str() == self.result)?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_millis(self.at_ms))?;
+        let at = UNIX_EPOCH.checked_add(Duration::from_micros(self.at_us))?;
         let error = self.error.as_deref().map(Arc::from);
         Some(Arc::new(LastProbe { result, error, took: Duration::from_micros(self.took_us), at }))
     }
 }
 
-fn millis(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+fn micros(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -124,7 +124,10 @@ impl Upgrader {
             Err(why) => {
                 // Whatever it was told, it goes no further.
                 self.doors.send_replace(Door::Open);
-                let (status, words) = trial.end(PARTING).await;
+                let leaves = self.state.life.stage() >= Stage::Leaving;
+                // This process may be gone before the other has had its time.
+                let patience = if leaves { Duration::ZERO } else { PARTING };
+                let (status, words) = trial.end(patience).await;
                 Err(Failure::of(why, status, &words))
             }
         }
@@ -161,6 +164,7 @@ impl Upgrader {
         // From here on no page of counts comes from this process, so that none is followed by one that knows less.
         self.doors.send_replace(Door::Shut);
         let late = |_| format!("it was ready, and did not serve within {} seconds", SERVING.as_secs());
+        self.state.upgrades.last_answers().await;
         timeout(SERVING, self.let_go_ahead(reads, writes, view)).await.map_err(late)??;
         Ok(taken)
     }

@@ -23,7 +23,8 @@ fn sessions_of_all_generations_are_listed_and_can_be_ended() {
     let proxy = proxy(&backend, "");
     let (mut old_client, mut old_server) = proxy.session(&backend);
     let middle = proxy.upgrade();
-    let (mut middle_client, _middle_server) = proxy.session(&backend);
+    let (mut middle_client, mut middle_server) = proxy.session(&backend);
+    send_across(&mut middle_server, &mut middle_client, 10);
     proxy.upgrade();
     let (mut client, mut server) = proxy.session(&backend);
     send_across(&mut old_client, &mut old_server, MB);
@@ -102,7 +103,7 @@ fn words_about_a_backend_reach_old_sessions() {
     let name = format!("back/{}", backend.address());
     assert_eq!(proxy.said(&["drain", &name, "--within", "100ms"]).0, Some(0));
     client.hear_reset_within(Duration::from_secs(5));
-    assert_eq!(proxy.why(), "killed proxy data");
+    assert_eq!(proxy.why(), "killed proxy first_byte");
     eventually("it is drained", || {
         let pools = proxy.admin().json("/api/v1/pools");
         (pools["pools"][0]["backends"][0]["state"] == "draining").then_some(())

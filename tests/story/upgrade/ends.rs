@@ -37,7 +37,7 @@ fn grace_ends_old_sessions() {
     client.hear_reset_within(Duration::from_secs(6));
     server.hear_reset();
     assert!(start.elapsed() >= Duration::from_millis(450), "after {:?}", start.elapsed());
-    assert_eq!(proxy.why(), "shutdown proxy data");
+    assert_eq!(proxy.why(), "shutdown proxy first_byte");
     assert_eq!(proxy.exit_within(Duration::from_secs(5)).code(), Some(0));
 }
 

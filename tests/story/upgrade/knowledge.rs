@@ -59,7 +59,7 @@ fn who_is_ejected_stays_out_for_the_time_left() {
     );
     let proxy = Setup::file(yaml).start();
     eventually("it is ejected", || {
-        let mut client = Peer::connect(proxy.address("front"));
+        let mut client = Peer::connect(proxy.address("front")).seeded(9, 9);
         let _ = client.try_say(10);
         let _ = client.hear_whatever_within(std::time::Duration::from_millis(20));
         (backends(&proxy)[1]["state"] == "ejected").then_some(())
