@@ -104,6 +104,7 @@ async fn outlive(running: &Running, succession: &mut Succession, signals: &mut S
 /// `/readyz` fails, then nobody new is accepted, then sessions get their time.
 async fn drain(running: &Running) {
     running.state.life.enter(Stage::Leaving);
+    running.manager.stopping();
     let shutdown = running.state.live.load().plan.shutdown;
     sleep(shutdown.delay).await;
     stop_accepting(running);
@@ -139,6 +140,7 @@ fn stop_accepting(running: &Running) {
     if running.state.life.stage() >= Stage::Draining {
         return;
     }
+    running.sockets.listeners().iter().for_each(|listener| running.manager.forget(listener));
     for path in &running.sockets.unix_paths() {
         // Gone already, or not ours to remove: either way there is nothing to do about it.
         let _ = std::fs::remove_file(path);

@@ -18,6 +18,8 @@ pub(super) struct Inherited {
     pub(super) real: BindAddress,
     /// Each another member of the address's group.
     pub(super) sockets: Vec<BoundSocket>,
+    /// The service manager has it too, and goes on listening when we do not.
+    pub(super) foreign: bool,
 }
 
 /// Gives inherited sockets the options of this configuration; what they accept inherits them.

@@ -1,5 +1,6 @@
 //! Putting it together: start, serve, end.
 
+mod activation;
 mod assembly;
 mod drain;
 mod inheritance;
@@ -9,6 +10,7 @@ mod pools;
 mod reload;
 mod signals;
 mod sockets;
+mod systemd;
 mod start;
 mod upgrade;
 mod watch;
@@ -42,6 +44,16 @@ struct Running {
     acceptors: Acceptors,
     sockets: Arc<sockets::Sockets>,
     attendance: Arc<Attendance>,
+    manager: Arc<systemd::Manager>,
+}
+
+/// How this process came to be.
+struct Birth {
+    program: upgrade::Program,
+    /// To the process that it is to replace.
+    link: Option<std::os::fd::OwnedFd>,
+    /// Sockets of the service manager.
+    given: Vec<systemd::Given>,
 }
 
 /// What tells this process that it is no longer the one.
@@ -91,6 +103,7 @@ impl Drop for AcceptorGuard {
 /// # Errors
 /// Something could not be bound, opened or started; nothing is left running.
 pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
+    let given = systemd::given_sockets().map_err(StartError::Given)?;
     let program = upgrade::Program::of_this_process().map_err(StartError::Runtime)?;
     let link = upgrade::inherited_link().map_err(StartError::Runtime)?;
     let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
@@ -98,7 +111,7 @@ pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'sta
     let ended = control.block_on(async {
         // Before anything is bound, so that no signal meets the default action once clients are here.
         let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let (running, succession) = start::start(configured, logging, program, link).await?;
+        let (running, succession) = start::start(configured, logging, Birth { program, link, given }).await?;
         tokio::spawn(extra);
         Ok(drain::live_and_drain(running, succession, &mut signals).await)
     });

@@ -46,6 +46,8 @@ struct Post {
     spares: Vec<BoundSocket>,
     /// How many the workers have.
     served: usize,
+    /// The service manager has them too.
+    foreign: bool,
 }
 
 /// The addresses of a configuration, all of them to be had.
@@ -79,6 +81,7 @@ struct Held {
     address: BindAddress,
     sockets: Vec<BoundSocket>,
     spares: Vec<BoundSocket>,
+    foreign: bool,
 }
 
 impl Drop for Fresh {
@@ -178,7 +181,7 @@ impl Sockets {
         let offer = |(number, post): (usize, &Post)| {
             let sockets = post.spares.iter().map(BoundSocket::try_clone).collect::<io::Result<_>>()?;
             let (listener, configured, real) = (post.listener.clone(), post.configured.clone(), post.real.clone());
-            Ok(Inherited { number, listener, configured, real, sockets })
+            Ok(Inherited { number, listener, configured, real, sockets, foreign: post.foreign })
         };
         self.lock().open.iter().enumerate().map(offer).collect()
     }
@@ -198,9 +201,15 @@ impl Sockets {
         }
     }
 
-    /// Keeps none for another process any more, so that a socket closes when its workers have closed it.
+    /// Keeps none for another process any more, so that a socket closes when its workers have closed it. Those that the
+    /// service manager has as well are left to it, with whoever waits there.
     pub(super) fn keep_none(&self) {
-        self.lock().open.iter_mut().for_each(|post| post.spares.clear());
+        for post in &mut self.lock().open {
+            post.spares.clear();
+            if post.foreign {
+                post.orders.send_modify(|orders| orders.fate = Fate::HandOver);
+            }
+        }
     }
 
     /// Whether sockets that are closing still serve who waits in their queues for this listener.
@@ -215,11 +224,16 @@ impl Sockets {
         self.lock().open.iter().map(|post| post.spares.len() + post.served).sum()
     }
 
+    /// The listeners that have any.
+    pub(super) fn listeners(&self) -> Vec<Arc<str>> {
+        self.lock().open.iter().map(|post| post.listener.clone()).collect()
+    }
+
     /// The files of unix sockets.
     pub(super) fn unix_paths(&self) -> Vec<PathBuf> {
         let paths = |post: &Post| match &post.real {
-            BindAddress::Unix(path, _) => Some(path.clone()),
-            BindAddress::Ip(_) => None,
+            BindAddress::Unix(path, _) if !post.foreign => Some(path.clone()),
+            BindAddress::Unix(..) | BindAddress::Ip(_) => None,
         };
         self.lock().open.iter().filter_map(paths).collect()
     }
@@ -290,7 +304,7 @@ impl Posts {
 
 /// Whether sockets of a `listener_had` are what a listener wants to be bound to. A port that the kernel chose stays with
 /// its listener.
-fn is_same(
+pub(super) fn is_same(
     wanted: &BindAddress,
     listener: &Listener,
     listener_had: &str,
@@ -312,9 +326,9 @@ impl Held {
         let is_one = matches!(address, BindAddress::Unix(..));
         let distinct = if is_one { &sockets[..sockets.len().min(1)] } else { &sockets[..] };
         match distinct.iter().map(BoundSocket::try_clone).collect() {
-            Ok(spares) => Ok(Self { address, sockets, spares }),
+            Ok(spares) => Ok(Self { address, sockets, spares, foreign: false }),
             Err(error) => {
-                drop(Fresh(Some(Self { address, sockets, spares: Vec::new() })));
+                drop(Fresh(Some(Self { address, sockets, spares: Vec::new(), foreign: false })));
                 Err(error)
             }
         }
@@ -322,7 +336,10 @@ impl Held {
 
     fn of_inherited(inherited: Inherited, workers: usize) -> io::Result<Hold> {
         let sockets = spread(&inherited.sockets, workers)?;
-        Ok(Hold::Inherited(inherited.number, Self { address: inherited.real, sockets, spares: inherited.sockets }))
+        Ok(Hold::Inherited(
+            inherited.number,
+            Self { address: inherited.real, sockets, spares: inherited.sockets, foreign: inherited.foreign },
+        ))
     }
 }
 
@@ -381,7 +398,7 @@ impl Post {
         served: &mut Served,
     ) -> Self {
         let (orders, follow) = watch::channel(orders);
-        let Held { address: real, sockets, spares } = held;
+        let Held { address: real, sockets, spares, foreign } = held;
         let workers = served.arrivals.len().max(1);
         let count = sockets.len();
         // More sockets than workers: each has several.
@@ -392,7 +409,7 @@ impl Post {
             arrivals.push(Arrival { socket, acceptor, running });
         }
         served.announced.push((listener.clone(), real.to_string()));
-        Self { listener, configured, real, orders, spares, served: count }
+        Self { listener, configured, real, orders, spares, served: count, foreign }
     }
 
     /// Goes on, perhaps for another listener.
@@ -414,6 +431,11 @@ impl Post {
     /// taken its path.
     fn close(&mut self) {
         self.spares.clear();
+        if self.foreign {
+            // Who waits there waits for whomever the manager starts next.
+            self.orders.send_modify(|orders| orders.fate = Fate::HandOver);
+            return;
+        }
         if let BindAddress::Unix(path, _) = &self.real {
             // Gone already, or not ours to remove: either way there is nothing to do about it.
             let _ = std::fs::remove_file(path);

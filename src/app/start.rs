@@ -14,9 +14,10 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::assembly::{Assembly, Prepared};
 use super::pools::Pools;
 use super::sockets::Sockets;
+use super::systemd::{Manager, Store};
 use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Program, Upgrader};
 use super::worker::{Arrival, Job};
-use super::{Acceptors, Configured, Logging, Running, Succession, limits, reload, worker};
+use super::{Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, systemd, worker};
 use crate::admin::{self, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
 use crate::admission::Gate;
 use crate::backend::Registry;
@@ -42,6 +43,8 @@ pub enum StartError {
     Endpoint(EndpointError),
     /// What operators have said before cannot be read.
     State(String),
+    /// A socket that the service manager gives is not one that is wanted.
+    Given(String),
     /// The process that is to be replaced does not let this one take over.
     Upgrade(String),
     /// Threads or signals are not to be had.
@@ -64,6 +67,7 @@ impl fmt::Display for StartError {
             }
             Self::Endpoint(error) => error.fmt(f),
             Self::State(error) => f.write_str(error),
+            Self::Given(error) => write!(f, "socket activation: {error}"),
             Self::Upgrade(error) => write!(f, "cannot take over: {error}"),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
@@ -87,10 +91,13 @@ fn remedy(error: &io::Error) -> &'static str {
 pub(super) async fn start(
     configured: Configured,
     logging: Arc<Logging>,
-    program: Program,
-    link: Option<OwnedFd>,
+    birth: Birth,
 ) -> Result<(Running, Succession), StartError> {
-    let Some(link) = link else { return start_all(configured, logging, program, &mut None, Estate::default()).await };
+    let Birth { program, link, given } = birth;
+    let Some(link) = link else {
+        let estate = activation::estate(&configured.loaded.plan, given).map_err(StartError::Given)?;
+        return start_all(configured, logging, program, &mut None, estate).await;
+    };
     let (heir, estate) = Heir::meet(link).await.map_err(StartError::Upgrade)?;
     estate.speak();
     let mut heir = Some(heir);
@@ -126,6 +133,7 @@ async fn start_all(
         orders,
         zone: plan.zone.clone(),
     };
+    let manager = Arc::new(Manager::from_environment());
     let (desk, wishes) = Desk::new(configured.origin);
     let (upgrades, upgrade_wishes) = Upgrades::new();
     let pipes = limits::budget(descriptors, limits::open_descriptors(), workers).pipes;
@@ -171,7 +179,10 @@ async fn start_all(
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
     let inheritance = take_over(heir, &sockets, &state, &mut prepared).await?;
     assembly.commit(prepared).await;
+    let takes_over = inheritance.is_some();
     if let (Some(heir), Some(inheritance)) = (heir.take(), inheritance) {
+        // Before the process that the manager knows may end.
+        manager.taken_over();
         // Before anyone asks here for what was counted there.
         heir.serves(inheritance, &state.elders).await;
     }
@@ -190,13 +201,22 @@ async fn start_all(
         exports,
         turn: turn.clone(),
         attendance: attendance.clone(),
+        manager: manager.clone(),
         replaced: replace,
     };
     announce(&state, endpoints, &door);
-    reload::spawn(assembly, wishes, exported, turn);
+    if !takes_over {
+        manager.ready("serving");
+    }
+    let with = reload::With { exports: exported, turn, manager: manager.clone(), store: Store::new(takes_over) };
+    reload::spawn(assembly, wishes, with);
+    tokio::spawn(systemd::be_watched(manager.clone(), state.clone()));
     tokio::spawn(upgrader.run(upgrade_wishes));
     tokio::spawn(state.elders.clone().watch());
-    Ok((Running { state, workers: handles, acceptors, sockets, attendance }, Succession { replaced, biddings }))
+    Ok((
+        Running { state, workers: handles, acceptors, sockets, attendance, manager },
+        Succession { replaced, biddings },
+    ))
 }
 
 /// Nothing can fail any more: has the process before let go of what only one can have, and takes over what it knows.
@@ -230,7 +250,7 @@ fn offers(plan: &Plan, endpoints: &[Endpoint]) -> io::Result<Vec<(EndpointOffer,
 }
 
 /// Where an endpoint is to listen.
-fn listens(plan: &Plan, endpoint: &str) -> Option<String> {
+pub(super) fn listens(plan: &Plan, endpoint: &str) -> Option<String> {
     match endpoint {
         "admin" => plan.admin.as_ref().map(|admin| admin.listen.to_string()),
         _ => plan.metrics.as_ref().and_then(|metrics| metrics.listen).map(|listen| listen.to_string()),

@@ -12,13 +12,14 @@ use super::families::{self, Family, Kind};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts(BTreeMap<String, BTreeMap<String, Number>>);
 
-/// A sample's value. Whole numbers stay exact.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A sample's value. Sums are exact, whatever their order: a sum of floats could fall by its last digit when another
+/// process ends, and whoever reads a counter would take that for a new beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Number {
     /// A count.
     Whole(u64),
-    /// Seconds, mostly.
-    Broken(f64),
+    /// Seconds, mostly: in billionths.
+    Billionths(u64),
 }
 
 /// Names of things that are there now, as labels: samples of a process that has ended are kept for these.
@@ -26,9 +27,13 @@ pub enum Number {
 pub struct Known(BTreeSet<String>);
 
 impl Number {
+    /// Digits behind the point.
+    pub(super) const DECIMALS: usize = 9;
+
     /// Reads what a page has; `None` if it is no number that can be added.
     pub fn read(text: &str) -> Option<Self> {
-        let broken = || text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Broken);
+        let good = |number: &f64| number.is_finite() && *number >= 0.0;
+        let broken = || text.parse().ok().filter(good).map(|number| Self::Billionths((number * 1e9).round() as u64));
         text.parse().ok().map(Self::Whole).or_else(broken)
     }
 
@@ -37,7 +42,7 @@ impl Number {
     pub fn plus(self, other: Self) -> Self {
         match (self, other) {
             (Self::Whole(one), Self::Whole(other)) => Self::Whole(one.saturating_add(other)),
-            (one, other) => Self::Broken(one.value() + other.value()),
+            (one, other) => Self::Billionths(one.billionths().saturating_add(other.billionths())),
         }
     }
 
@@ -45,7 +50,14 @@ impl Number {
     pub fn value(self) -> f64 {
         match self {
             Self::Whole(whole) => whole as f64,
-            Self::Broken(broken) => broken,
+            Self::Billionths(billionths) => billionths as f64 / 1e9,
+        }
+    }
+
+    fn billionths(self) -> u64 {
+        match self {
+            Self::Whole(whole) => whole.saturating_mul(1_000_000_000),
+            Self::Billionths(billionths) => billionths,
         }
     }
 }
@@ -54,7 +66,14 @@ impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(whole) => whole.fmt(f),
-            Self::Broken(broken) => broken.fmt(f),
+            Self::Billionths(billionths) => {
+                let (whole, rest) = (billionths / 1_000_000_000, billionths % 1_000_000_000);
+                let rest = format!("{rest:09}");
+                match rest.trim_end_matches('0') {
+                    "" => whole.fmt(f),
+                    rest => write!(f, "{whole}.{rest}"),
+                }
+            }
         }
     }
 }
@@ -182,6 +201,7 @@ fn first_labels(series: &str, count: usize) -> Option<&str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 mod tests {
     use super::super::{Format, Labels, Page};
     use super::*;
@@ -203,6 +223,19 @@ mod tests {
         page.family(families::SESSION_DURATION);
         page.family(families::BACKEND_UP);
         page.finish()
+    }
+
+    #[test]
+    fn sums_are_the_same_in_every_order() {
+        let numbers = ["0.1", "0.2", "0.98", "7", "0.000000001", "12.5"].map(|text| Number::read(text).unwrap());
+        let sum = |numbers: &mut dyn Iterator<Item = Number>| numbers.reduce(Number::plus).unwrap().to_string();
+        assert_eq!(sum(&mut numbers.into_iter()), "20.780000001");
+        assert_eq!(sum(&mut numbers.into_iter().rev()), "20.780000001");
+        assert_eq!(
+            ["0.9800000000000001", "3.0", "0"].map(|text| Number::read(text).unwrap().to_string()),
+            ["0.98", "3", "0"]
+        );
+        assert_eq!(Number::read("NaN").or(Number::read("-1")).or(Number::read("x")), None);
     }
 
     #[test]

@@ -143,12 +143,26 @@ impl Page {
 
     fn put_value(&mut self, more: Option<Number>, value: impl Display) {
         match more {
-            None => put(&mut self.out, format_args!(" {value}\n")),
+            None => self.put_own(value),
             Some(more) => match Number::read(&value.to_string()) {
                 Some(own) => put(&mut self.out, format_args!(" {}\n", own.plus(more))),
                 None => put(&mut self.out, format_args!(" {value}\n")),
             },
         }
+    }
+
+    /// A value of ours alone, in no more digits than a sum would have: else the sum might be less.
+    fn put_own(&mut self, value: impl Display) {
+        self.out.push(' ');
+        let begins = self.out.len();
+        put(&mut self.out, format_args!("{value}"));
+        let text = &self.out[begins..];
+        let decimals = text.bytes().rev().position(|byte| byte == b'.').unwrap_or(0);
+        if let Some(number) = Number::read(text).filter(|_| decimals > Number::DECIMALS) {
+            self.out.truncate(begins);
+            put(&mut self.out, format_args!("{number}"));
+        }
+        self.out.push('\n');
     }
 
     /// The finished page.

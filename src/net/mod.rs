@@ -9,8 +9,9 @@ mod raw;
 mod stream;
 
 pub use address::{Peer, Target};
-pub use handle::Handle;
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
+pub use handle::Handle;
 pub use options::{arm_reset, bind_source, lengthen_queue, prepare_stream, retune_listener};
+pub use raw::inherited_descriptors;
 pub(crate) use stream::errno;
 pub use stream::{Stream, unless_failed};

@@ -1,8 +1,11 @@
-//! The socket options that no safe wrapper knows.
-#![allow(unsafe_code, reason = "setsockopt of options without a wrapper; the only unsafe code of this module tree")]
+//! The socket options that no safe wrapper knows, and descriptors that are known by number only.
+#![allow(
+    unsafe_code,
+    reason = "setsockopt of options without a wrapper, and descriptors that are known by number only"
+)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub(super) const FAST_OPEN: libc::c_int = libc::TCP_FASTOPEN;
 pub(super) const DEFER_ACCEPT: libc::c_int = libc::TCP_DEFER_ACCEPT;
@@ -25,4 +28,24 @@ fn set_option(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value
     let result =
         unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptors that whoever started this process has left open for it, from 3 on, as sd_listen_fds(3) has it. They
+/// are to be taken once, before the process opens anything else.
+///
+/// # Errors
+/// One of them is not open; none is taken then.
+pub fn inherited_descriptors(count: usize) -> io::Result<Vec<OwnedFd>> {
+    const FIRST: RawFd = 3;
+    const MOST: usize = 1 << 16;
+    let last = FIRST + i32::try_from(count.min(MOST)).unwrap_or(0);
+    for number in FIRST..last {
+        // SAFETY: F_GETFD takes no pointer and changes nothing; for a number that is not open it fails.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: each of these numbers is open, as was just seen, and nobody else owns it: the caller takes them once,
+    // before this process has opened anything, so that they are what it was started with.
+    Ok((FIRST..last).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }

@@ -19,3 +19,4 @@ mod probes_redis;
 mod prometheus;
 mod proxy_protocol;
 mod redis;
+mod systemd;

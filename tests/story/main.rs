@@ -24,6 +24,7 @@ mod reload;
 mod resets;
 mod shutdown;
 mod storm;
+mod systemd;
 mod tiers;
 mod timeouts;
 mod upgrade;

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::assembly::Assembly;
+use super::systemd::{Manager, Store};
 use crate::admin::{Attempt, Author, Desk, GuardView, Verdict, Wish};
 use crate::config::Loaded;
 use crate::config::plan::{Guard, Plan};
@@ -38,9 +39,18 @@ struct Reloader {
     /// Whether there is something left of what was removed.
     removing: bool,
     watching: Option<Watching>,
+    with: With,
+}
+
+/// Whom a reloader has to do with, besides those who want a change.
+pub(super) struct With {
     /// Held while something changes. An upgrade holds it, too.
-    turn: Arc<Mutex<()>>,
-    exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
+    pub(super) turn: Arc<Mutex<()>>,
+    /// Who wants to know what is known of backends.
+    pub(super) exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
+    /// Who is told of changes, and has the sockets as well.
+    pub(super) manager: Arc<Manager>,
+    pub(super) store: Store,
 }
 
 /// A new configuration on trial.
@@ -59,12 +69,7 @@ struct Watching {
 }
 
 /// Leaves the reloader running, and whoever watches the files.
-pub(super) fn spawn(
-    assembly: Assembly,
-    wishes: mpsc::Receiver<Wish>,
-    exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
-    turn: Arc<Mutex<()>>,
-) {
+pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>, with: With) {
     let desk = assembly.state.desk.clone();
     let in_force = desk.in_force();
     let mut attempt = Attempt::new(desk.next_id(), Author::Start, in_force.generation);
@@ -81,16 +86,16 @@ pub(super) fn spawn(
             }
         });
     }
-    let reloader = Reloader {
+    let mut reloader = Reloader {
         assembly,
         desk,
         meter: Meter::default(),
         removals: Removals::default(),
         removing: false,
         watching: None,
-        turn,
-        exports,
+        with,
     };
+    reloader.leave_sockets();
     tokio::spawn(reloader.run(wishes));
 }
 
@@ -106,7 +111,7 @@ impl Reloader {
                     Some(wish) => self.grant(wish).await,
                     None => return,
                 },
-                Some(told) = self.exports.recv() => drop(told.send(self.assembly.pools.export().await)),
+                Some(told) = self.with.exports.recv() => drop(told.send(self.assembly.pools.export().await)),
                 _ = looks.tick() => self.look().await,
                 _ = removes.tick(), if self.removing => self.remove(),
             }
@@ -117,14 +122,27 @@ impl Reloader {
     async fn grant(&mut self, wish: Wish) {
         let Wish { id, by, guard, answer } = wish;
         let attempt = Attempt::new(id, by, self.assembly.state.live.load().generation);
-        let attempt = match (self.turn.clone().try_lock_owned(), self.load().await) {
+        self.with.manager.reloading();
+        let attempt = match (self.with.turn.clone().try_lock_owned(), self.load().await) {
             (Ok(turn), Ok(loaded)) => self.change(attempt, loaded, guard, turn).await,
             (Err(_), _) => attempt::Why::Upgrading.reject(attempt),
             (_, Err(why)) => why.reject(attempt),
         };
+        self.with.manager.ready(&format!("serving, generation {}", attempt.generation));
         self.tell(&attempt);
         // Whoever asked may be gone.
         let _ = answer.send(attempt);
+    }
+
+    /// Leaves the sockets of the configuration in force with the service manager.
+    fn leave_sockets(&mut self) {
+        if !self.with.manager.is_there() {
+            return;
+        }
+        match self.assembly.sockets.offer() {
+            Ok(offered) => self.with.store.follow(&self.with.manager, &offered),
+            Err(error) => tracing::warn!(%error, "sockets are not left with the service manager"),
+        }
     }
 
     /// Puts `loaded` into force, on trial if that is wanted.
@@ -169,6 +187,7 @@ impl Reloader {
             Err(why) => return Err(why.reject(attempt)),
         };
         let gone = self.assembly.commit(prepared).await;
+        self.leave_sockets();
         let after = state.live.load_full();
         self.removals.take(&before, &after, gone, Instant::now());
         self.removing = true;
@@ -239,6 +258,7 @@ impl Reloader {
         let before = self.assembly.state.live.load_full();
         let prepared = self.assembly.prepare(old).await.map_err(|error| error.to_string())?;
         let gone = self.assembly.commit(prepared).await;
+        self.leave_sockets();
         let after = self.assembly.state.live.load_full();
         self.removals.take(&before, &after, gone, Instant::now());
         self.removing = true;

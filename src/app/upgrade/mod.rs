@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::sockets::Sockets;
+use super::systemd::Manager;
 use crate::admin::{self, Attendance, Door, UpgradeResult, UpgradeView, UpgradeWish};
 use crate::drain::Stage;
 use crate::net::inherit::{FrameReader, FrameWriter, channel, frames};
@@ -54,6 +55,7 @@ pub(super) struct Upgrader {
     /// Held while something changes: a reload, its trial, an upgrade.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) attendance: Arc<Attendance>,
+    pub(super) manager: Arc<Manager>,
     /// Told when another process serves.
     pub(super) replaced: oneshot::Sender<()>,
 }
@@ -218,6 +220,7 @@ impl Upgrader {
     fn retire(self, successor: Successor) {
         let Successor { trial, reads, writes, taken } = successor;
         self.state.upgrades.set_replaced();
+        self.manager.fall_silent();
         self.doors.send_replace(Door::Left);
         self.sockets.hand_over(&taken);
         self.state.elders.let_go();

@@ -36,6 +36,8 @@ pub(super) struct Address {
     configured: Place,
     real: Place,
     sockets: usize,
+    #[serde(default)]
+    foreign: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ impl Address {
             configured: Place::of(&offered.configured),
             real: Place::of(&offered.real),
             sockets: offered.sockets.len(),
+            foreign: offered.foreign,
         }
     }
 
@@ -102,7 +105,14 @@ impl Address {
         let sockets: Vec<_> = descriptors.take(self.sockets).map_while(socket).collect();
         let (configured, real) = (self.configured.address(), self.real.address());
         let listener = Arc::from(self.listener);
-        (sockets.len() == self.sockets).then_some(Inherited { number, listener, configured, real, sockets })
+        (sockets.len() == self.sockets).then_some(Inherited {
+            number,
+            listener,
+            configured,
+            real,
+            sockets,
+            foreign: self.foreign,
+        })
     }
 }
 
