@@ -144,7 +144,10 @@ fn nothing_is_inherited_that_was_not_meant_to_be() {
     eventually("no more than it needs", || (descriptors(new) <= first + 1).then_some(()));
     let address = proxy.address("front");
     let (client_port, old) = (client.local(), proxy.id());
-    assert!(is_held(old, client_port) && !is_held(new, client_port), "sessions are the old one's alone");
+    assert!(
+        is_held(old, client_port, address) && !is_held(new, client_port, address),
+        "sessions are the old one's alone"
+    );
     let listens = |id| open_files(id).iter().filter(|link| link.to_string_lossy().starts_with("socket:")).count();
     assert!(listens(old) < listens(new) + 8, "of {address}");
     send_across(&mut client, &mut server, 1000);
@@ -158,12 +161,13 @@ fn nothing_is_inherited_that_was_not_meant_to_be() {
     }
 }
 
-/// Whether a process has the accepted end of the connection that comes from `client`.
-fn is_held(id: u32, client: std::net::SocketAddr) -> bool {
+/// Whether a process has the accepted end of the connection from `client` to `front`.
+fn is_held(id: u32, client: std::net::SocketAddr, front: std::net::SocketAddr) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let remote = format!("0100007F:{:04X}", client.port());
-    let row = table.lines().find(|line| line.split_whitespace().nth(2) == Some(&remote));
-    let inode = row.and_then(|row| row.split_whitespace().nth(9)).expect("a connection").to_owned();
+    let [front, client] = [front, client].map(|address| format!("0100007F:{:04X}", address.port()));
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let mut rows = rows.filter(|row| row.get(1) == Some(&&*front) && row.get(2) == Some(&&*client));
+    let inode = rows.next().expect("a connection")[9].to_owned();
     open_files(id).iter().any(|link| link.to_string_lossy() == format!("socket:[{inode}]"))
 }
 
