@@ -14,8 +14,8 @@ use crate::config::plan::{Listener, RelayMode};
 use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
 
 pub(crate) use accept::classify;
-pub use grumble::Grumble;
 pub use accept::{Accepted, Acceptor, Fate, Orders};
+pub use grumble::Grumble;
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.
 #[derive(Debug)]

@@ -79,7 +79,7 @@ impl Fixture {
         let address = endpoint.address().to_owned();
         let (door, opens) = watch::channel(Door::Open);
         self.runtime.spawn(endpoint.serve(self.state.clone(), opens));
-        Server { address, door }
+        Server { address, _door: door }
     }
 
     /// Opens a session at `listener`; it ends with the entry.
@@ -141,7 +141,8 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
 /// A served endpoint.
 pub(crate) struct Server {
     pub(crate) address: String,
-    pub(crate) door: watch::Sender<Door>,
+    /// Open for as long as this is held.
+    _door: watch::Sender<Door>,
 }
 
 impl Server {

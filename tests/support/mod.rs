@@ -15,8 +15,8 @@ mod proxy;
 
 pub(crate) use admin::{Admin, Scrape};
 pub(crate) use change::TOP;
-pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use generations::{is_gone, open_files};
+pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};
 pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};
 pub(crate) use proxy::{Proxy, Setup, binary};

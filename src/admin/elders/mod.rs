@@ -121,7 +121,7 @@ impl Elders {
         let mut asking = JoinSet::new();
         for elder in elders {
             // What is answered is taken in where answers arrive, in their order.
-            asking.spawn(async move { drop(elder.ask(Ask::Page, None).await) });
+            asking.spawn(async move { drop(elder.ask(Ask::Page).await) });
         }
         asking.join_all().await;
     }
@@ -183,7 +183,10 @@ impl Elders {
         let mut links = BTreeMap::new();
         for elder in elders {
             let Ok((ours, theirs)) = channel() else { continue };
-            if let Some(Told::Done(true)) = elder.ask(Ask::Meet, Some(theirs.into())).await {
+            // Its answer is not waited for: a busy one takes the socket later, and of one that is gone it says so.
+            let (answer, _) = oneshot::channel();
+            let asked = Asked { ask: Ask::Meet, descriptor: Some(theirs.into()), answer };
+            if elder.asks.try_send(asked).is_ok() {
                 links.insert(elder.id, OwnedFd::from(ours));
             }
         }
@@ -193,7 +196,7 @@ impl Elders {
         for living in &inner.living {
             match links.remove(&living.elder.id) {
                 Some(link) => handed.push(Handed { id: living.elder.id, heard: living.heard.clone(), link }),
-                // It does not answer, and will not be heard of again.
+                // It has not answered for long, and will not be heard of again.
                 None => ended.add(&living.heard.clone().ended()),
             }
         }
@@ -211,7 +214,7 @@ impl Elders {
         let mut asking = JoinSet::new();
         for elder in elders {
             let ask = ask.clone();
-            asking.spawn(async move { elder.ask(ask, None).await });
+            asking.spawn(async move { elder.ask(ask).await });
         }
         asking.join_all().await.into_iter().flatten().collect()
     }
@@ -243,9 +246,9 @@ impl Elders {
 
 impl Elder {
     /// One answer; `None` if there is none in time.
-    async fn ask(&self, ask: Ask, descriptor: Option<OwnedFd>) -> Option<Told> {
+    async fn ask(&self, ask: Ask) -> Option<Told> {
         let (answer, comes) = oneshot::channel();
-        self.asks.try_send(Asked { ask, descriptor, answer }).ok()?;
+        self.asks.try_send(Asked { ask, descriptor: None, answer }).ok()?;
         timeout(PATIENCE, comes).await.ok()?.ok()
     }
 }

@@ -28,6 +28,8 @@ fn sessions_of_all_generations_are_listed_and_can_be_ended() {
     proxy.upgrade();
     let (mut client, mut server) = proxy.session(&backend);
     send_across(&mut old_client, &mut old_server, MB);
+    // A count follows what it counts by a moment.
+    proxy.metric_becomes("peerway_session_bytes_total{direction=\"up\"}", MB as f64);
 
     let list = proxy.admin().json("/api/v1/connections");
     let ids: Vec<String> =
