@@ -137,6 +137,7 @@ fn an_address_that_is_no_longer_wanted_is_emptied_and_closed() {
 fn nothing_is_inherited_that_was_not_meant_to_be() {
     let backend = Backend::new();
     let mut proxy = proxy(&backend, "");
+    thread::sleep(Duration::from_millis(500)); // it opens the last ones after it is ready
     let first = descriptors(proxy.id());
     let (mut client, mut server) = proxy.session(&backend);
     let new = proxy.upgrade();
