@@ -31,6 +31,7 @@ impl Postgres {
         server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(dir.path());
         server.args(["-c", "fsync=off", "-c", "synchronize_seqscans=off", "-c", "max_wal_size=1GB"]);
         let server = Program::start(unprivileged(&mut server, dir.path())).listening(port);
+        let server = server.saying("ready to accept connections");
         Self { _server: server, port, dir }
     }
 

@@ -20,7 +20,14 @@ struct Server {
 }
 
 impl Server {
+    /// One that serves.
     fn start(data: PathBuf, setting: &str) -> Self {
+        let server = Self::launch(data, setting);
+        Self { program: server.program.saying("ready to accept"), ..server }
+    }
+
+    /// One that listens, and may never let anyone in.
+    fn launch(data: PathBuf, setting: &str) -> Self {
         let port = free_port();
         let mut server = program("postgres");
         server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(home(&data));
@@ -154,7 +161,7 @@ fn a_replica_is_one_until_it_is_promoted() {
     let (anyone, as_primary, as_replica) =
         (probe(&user), probe(&in_role(&user, Role::Primary)), probe(&in_role(&user, Role::Replica)));
     // One that lets nobody in says so to a user, and to nobody else.
-    let cold = Server::start(copy, "hot_standby=off");
+    let cold = Server::launch(copy, "hot_standby=off");
     fails(at_port(cold.port, &anyone), "FATAL 57P03: the database system is");
     at_port(cold.port, &probe(&Login::default())).unwrap();
     let copy = cold.data.clone();

@@ -51,6 +51,15 @@ impl Program {
         });
         self
     }
+
+    /// Waits until it has said this: some programs listen before they serve.
+    #[track_caller]
+    pub(crate) fn saying(self, text: &str) -> Self {
+        eventually(&format!("{}: {text}", self.name), || {
+            self.said.all().iter().any(|line| line.contains(text)).then_some(())
+        });
+        self
+    }
 }
 
 impl Drop for Program {
