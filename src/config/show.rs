@@ -170,7 +170,11 @@ impl<'a> Show<'a> {
 
     /// The one spelling of a value.
     fn scalar(&self, scalar: Scalar, node: &Node) -> Setting {
-        let path = |path: &str| self.report.resolve(node.at, path).display().to_string();
+        // From the root, so that a file read from another folder names the same thing.
+        let path = |path: &str| {
+            let resolved = self.report.resolve(node.at, path);
+            std::path::absolute(&resolved).unwrap_or(resolved).display().to_string()
+        };
         let text = node.text();
         let spelled = match scalar {
             Scalar::Bool => {

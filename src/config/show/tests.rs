@@ -11,7 +11,7 @@ const CATALOGUE: Catalogue = Catalogue {
 };
 
 fn shown(text: &str) -> Setting {
-    (*parse("conf/t.yaml", text, &CATALOGUE, &|_| Some("10s".into())).unwrap_or_else(|e| panic!("{e}")).settings)
+    (*parse("/conf/t.yaml", text, &CATALOGUE, &|_| Some("10s".into())).unwrap_or_else(|e| panic!("{e}")).settings)
         .clone()
 }
 
@@ -35,7 +35,7 @@ fn defaults_are_filled_in_and_values_have_one_spelling() {
         ("listeners/web/tcp/backlog", "4096"),
         ("pools/web/connect/retry_budget/share", "20%"),
         ("pools/web/policy", "round_robin"),
-        ("pools/web/backends/b/address", "unix:conf/b.sock"),
+        ("pools/web/backends/b/address", "unix:/conf/b.sock"),
         ("pools/web/backends/b/weight", "3"),
         ("pools/web/backends/10.0.0.1:80/weight", "1"),
         ("reload/guard", "off"),

@@ -40,7 +40,7 @@ impl Tlvs {
         Ok(())
     }
 
-    /// The first field of this kind. Of what a peer sent there are those that [`KEPT`] names.
+    /// The first field of this kind. Of what a peer sent, only those are there that logs or backends are told.
     pub fn get(&self, kind: u8) -> Option<&[u8]> {
         // What `push` has put together always comes apart again.
         Fields(&self.0).map_while(Result::ok).find(|field| field.kind == kind).map(|field| field.value)
