@@ -43,8 +43,9 @@ pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
 }
 
 async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
-    let Inbound { stream: client, permit: _held, destination, introduction } = intake::receive(accepted).await?;
+    let Inbound { stream: client, permit: _held, destination, introduction, facts } = intake::receive(accepted).await?;
     entry.introduced(introduction);
+    entry.shown(facts);
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
     let dialed = Box::pin(reach(ctx, entry, &client, destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here keeps a byte of the client's stream: what is read is the header in front of it, exactly.
 
+mod facts;
 mod proxy_protocol;
 
 use crate::admission::Permit;
@@ -9,6 +10,8 @@ use crate::listener::Accepted;
 use crate::metrics::Refused;
 use crate::net::{Peer, Stream};
 use crate::wire::proxy::{Header, Tlvs};
+
+pub use facts::Facts;
 
 /// A client that may be routed.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub struct Inbound {
     pub destination: Peer,
     /// What a header says of it, if it says something.
     pub introduction: Option<Introduction>,
+    /// What it shows of what it wants, if anyone looked.
+    pub facts: Option<Box<Facts>>,
 }
 
 /// What a trusted peer says of the client for whom it connects. Sessions keep it for as long as they live.
@@ -62,7 +67,7 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
             introduce(&header, fields, peer, stream.local())
         }
     };
-    Ok(Inbound { stream, permit, destination, introduction })
+    Ok(Inbound { stream, permit, destination, introduction, facts: None })
 }
 
 /// Where the client wanted to go, and who it is, if that is not just the socket's two ends.

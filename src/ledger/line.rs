@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Kind, Outcome, Progress, Record};
-use crate::intake::Introduction;
+use crate::intake::{Facts, Introduction};
 use crate::metrics::Direction;
 use crate::sink::{Form, Line, Rfc3339};
 use crate::upstream::Attempt;
@@ -48,15 +48,21 @@ fn places(line: &mut Line, record: &Record, known: &Progress) {
     line.string("local", Some(record.local));
     line.string("upstream_local", known.upstream_local);
     line.string("backend_addr", known.target.as_ref());
-    hearsay(line, record.introduction().as_deref());
+    wishes(line, known.facts.as_deref(), record.introduction().as_deref());
 }
 
-/// What another proxy has said of the client; it may be any bytes.
-fn hearsay(line: &mut Line, told: Option<&Introduction>) {
+/// What the client has shown here, or else what another proxy has said of it; that may be any bytes.
+fn wishes(line: &mut Line, facts: Option<&Facts>, told: Option<&Introduction>) {
     let fields = told.and_then(|told| told.fields.as_ref());
     let field = |kind| fields.and_then(|fields| fields.get(kind)).map(<[u8]>::escape_ascii);
-    line.string("sni", field(AUTHORITY));
-    line.string("alpn", field(ALPN));
+    match facts.and_then(|facts| facts.sni.as_ref()) {
+        Some(name) => line.string("sni", Some(name)),
+        None => line.string("sni", field(AUTHORITY)),
+    }
+    match facts.and_then(Facts::protocols) {
+        Some(protocols) => line.string("alpn", Some(protocols)),
+        None => line.string("alpn", field(ALPN)),
+    }
     line.string("unique_id", field(UNIQUE_ID));
 }
 

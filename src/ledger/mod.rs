@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::Backend;
-use crate::intake::Introduction;
+use crate::intake::{Facts, Introduction};
 use crate::listener::Accepted;
 use crate::metrics::{Cause, Counter};
 use crate::net::{Peer, Target};
@@ -174,6 +174,11 @@ impl Entry {
     /// Notes for whom the peer connects, if it says so.
     pub fn introduced(&self, introduction: Option<Introduction>) {
         self.record.introduced(introduction);
+    }
+
+    /// Notes what the client shows of what it wants, if anyone looked.
+    pub fn shown(&self, facts: Option<Box<Facts>>) {
+        self.record.shown(facts);
     }
 
     /// Notes where the session goes.

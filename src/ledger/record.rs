@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use atomic_waker::AtomicWaker;
 
 use crate::backend::Backend;
-use crate::intake::Introduction;
+use crate::intake::{Facts, Introduction};
 use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::{Cause, Phase, RouteCells};
 use crate::net::{Peer, Target};
@@ -69,6 +69,8 @@ pub struct Record {
 /// What becomes known as a session goes on.
 #[derive(Debug, Clone)]
 pub struct Progress {
+    /// What the client shows of what it wants, if anyone looked.
+    pub facts: Option<Arc<Facts>>,
     /// The cells it is counted in: of its pool, or of none.
     pub cells: Arc<RouteCells>,
     /// Where it goes.
@@ -110,6 +112,7 @@ impl Record {
             rounds: Seen::default(),
             introduction: ArcSwapOption::empty(),
             progress: Mutex::new(Progress {
+                facts: None,
                 cells,
                 pool: None,
                 backend: None,
@@ -161,6 +164,10 @@ impl Record {
 
     pub(super) fn introduced(&self, introduction: Option<Introduction>) {
         self.introduction.store(introduction.map(Arc::new));
+    }
+
+    pub(super) fn shown(&self, facts: Option<Box<Facts>>) {
+        self.progress().facts = facts.map(Arc::from);
     }
 
     pub(super) fn routed(&self, pool: &Arc<Pool>) {

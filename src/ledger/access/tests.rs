@@ -3,6 +3,7 @@
 use super::*;
 use crate::admission::Gate;
 use crate::config::plan::Overflow;
+use crate::intake::{Facts, Introduction};
 use crate::ledger::{Entry, Ledger};
 use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::{Cause, Phase, Side};
@@ -110,6 +111,23 @@ async fn every_line_has_every_key_in_its_place() {
     );
     assert_eq!((&end["errno"], &end["v"], &end["listener"]), (&104.into(), &1.into(), &"l\"q".into()));
     assert!(end["seconds"]["total"].as_f64().unwrap() < 5.0 && end["attempts"] == serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn what_the_client_has_shown_beats_what_a_proxy_says_of_it() {
+    let fixture = Fixture::new("json", "when: [end]");
+    let entry = fixture.session().await;
+    let mut fields = crate::wire::proxy::Tlvs::default();
+    fields.push(crate::wire::proxy::AUTHORITY, b"told.example").unwrap();
+    fields.push(crate::wire::proxy::ALPN, b"told").unwrap();
+    entry.introduced(Some(Introduction { client: Peer::Unix, fields: Some(Box::new(fields)) }));
+    let line = || -> serde_json::Value {
+        serde_json::from_slice(&line::compose(Form::Json, Kind::End, entry.record(), None)).unwrap()
+    };
+    assert_eq!((&line()["sni"], &line()["alpn"]), (&"told.example".into(), &"told".into()));
+    let alpn = vec![b"h2".as_slice().into(), b"\"\n".as_slice().into()];
+    entry.shown(Some(Box::new(Facts { sni: Some("shown.example".into()), alpn, ..Facts::default() })));
+    assert_eq!((&line()["sni"], &line()["alpn"]), (&"shown.example".into(), &r#"h2,\"\n"#.into()));
 }
 
 #[tokio::test]

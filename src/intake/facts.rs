@@ -1,0 +1,59 @@
+//! What a client shows of what it wants.
+
+use std::fmt;
+
+/// What a client shows before its session is routed: in its TLS ClientHello, or in a handshake that ended here.
+///
+/// Everything in it is a peer's word, bounded by whoever reads it; a log escapes and cuts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The host name it asks for: lower-cased, without a trailing dot, at most 253 bytes of letters, digits, `-`, `_`
+    /// and dots.
+    pub sni: Option<Box<str>>,
+    /// The application protocols it offers, the preferred one first; of a handshake that ended here the one that was
+    /// agreed on.
+    pub alpn: Vec<Box<[u8]>>,
+    /// Names in the certificate it has shown, and that was verified here: URIs, DNS names, mail addresses.
+    pub client_sans: Vec<Box<str>>,
+}
+
+impl Facts {
+    /// The one protocol that is in use for certain, if there is one.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match self.alpn.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The protocols for a log, with commas between; None if there are none.
+    pub fn protocols(&self) -> Option<impl fmt::Display + use<'_>> {
+        (!self.alpn.is_empty()).then_some(Protocols(&self.alpn))
+    }
+}
+
+struct Protocols<'a>(&'a [Box<[u8]>]);
+
+impl fmt::Display for Protocols<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, protocol) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{}", protocol.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_are_shown_in_order_and_only_a_single_one_is_certain() {
+        let facts = |alpn: &[&[u8]]| Facts { alpn: alpn.iter().map(|one| (*one).into()).collect(), ..Facts::default() };
+        let two = facts(&[b"h2", b"\x1b[2J"]);
+        assert_eq!(two.protocols().map(|shown| shown.to_string()).as_deref(), Some("h2,\\x1b[2J"));
+        assert_eq!((two.protocol(), facts(&[b"h2"]).protocol()), (None, Some(b"h2".as_slice())));
+        assert!(facts(&[]).protocols().is_none());
+    }
+}
