@@ -1,6 +1,6 @@
 //! The pools and whoever keeps them, over all configurations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -94,13 +94,13 @@ impl Pools {
             let (keeper, settings, zone) = (kept.keeper.clone(), settings.clone(), plan.zone.clone());
             let before = kept.pool.snapshot();
             following.spawn(async move {
-                let names: Vec<_> = settings.backends.iter().map(|backend| backend.name.clone()).collect();
+                let names: HashSet<_> = settings.backends.iter().map(|backend| backend.name.clone()).collect();
                 let followed = keeper.follow(settings, zone).await;
+                let ids = before.members.iter().map(|member| member.backend.id);
+                let were: HashMap<_, _> = ids.zip(&before.seats).collect();
                 let gone = |backend: Arc<Backend>| {
-                    let seat = before.members.iter().position(|member| member.backend.id == backend.id);
-                    let targets = seat.map(|seat| before.seats[seat].targets.clone());
-                    let moved_from = targets.filter(|_| names.contains(&backend.name));
-                    Gone { backend, moved_from }
+                    let seat = were.get(&backend.id).filter(|_| names.contains(&backend.name));
+                    Gone { moved_from: seat.map(|seat| seat.targets.clone()), backend }
                 };
                 followed.removed.into_iter().map(gone).collect::<Vec<_>>()
             });

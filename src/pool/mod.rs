@@ -4,8 +4,6 @@ mod budget;
 mod explain;
 mod groups;
 mod keeper;
-#[cfg(test)]
-mod keeper_tests;
 mod lease;
 mod orders;
 mod overrides;
@@ -13,6 +11,7 @@ mod queue;
 mod ramp;
 mod recent;
 mod seat;
+mod seats;
 mod single;
 mod tiers;
 mod treatment;

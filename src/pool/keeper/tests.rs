@@ -10,13 +10,14 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::sleep;
 use tower::util::BoxCloneSyncService;
 
-use super::{Keeper, KeeperHandle, Order, Pool, Say, SharedOverrides, Tools};
+use super::{Keeper, KeeperHandle, Tools};
 use crate::balance::{CATALOGUE, Draw};
-use crate::config::plan::OnChange;
+use crate::config::plan::{self, OnChange};
 use crate::connect::{ConnectError, Connector, Dial};
 use crate::discover::{Resolution, Resolver};
 use crate::metrics::{BackendState as State, ConnectFailure};
 use crate::net::{Stream, Target};
+use crate::pool::{Order, Pool, Say, SharedOverrides};
 
 /// Ports of backends that refuse, and how often any was dialled.
 #[derive(Debug, Default)]
@@ -275,4 +276,34 @@ async fn a_thousand_verdicts_at_once_are_a_few_snapshots() {
     // At most one in ten milliseconds, and one a second for the rest.
     let snapshots = snapshots.load(Relaxed);
     assert!(snapshots < 50, "{snapshots}");
+}
+
+#[tokio::test]
+async fn to_follow_tens_of_thousands_costs_little_more_than_to_start_with_them() {
+    const COUNT: u32 = 65_000;
+    let yaml = "{ listeners: { l: { bind: 127.0.0.1:0, pool: p } }, pools: { p: { backends: '127.0.0.1:1' } } }";
+    let plan = crate::config::parse("test.yaml", yaml, &CATALOGUE, &|_| None).expect("valid");
+    let one = &plan.pools[0].backends[0];
+    let named = |number: u32| plan::Backend { name: format!("backend {number:05}").into(), ..one.clone() };
+    let of = |numbers: std::ops::Range<u32>| plan::Pool {
+        // The last one first: whoever searches from the start has the longest way.
+        backends: numbers.rev().map(named).collect(),
+        ..plan.pools[0].clone()
+    };
+    let pool = Arc::new(Pool::new(of(0..COUNT)));
+    let mut keeper = Keeper::new(pool.clone(), Tools::alone(1));
+    let start = Instant::now();
+    keeper.start().await;
+    let started = start.elapsed();
+    let living = pool.snapshot().members[0].backend.clone();
+    let (gone, new) = (COUNT / 10, COUNT / 10);
+    let next = of(gone..COUNT + new);
+    let start = Instant::now();
+    let followed = keeper.follow(next, None).await;
+    let took = start.elapsed();
+    assert_eq!((followed.removed.len(), pool.snapshot().members.len()), (gone as usize, COUNT as usize));
+    let still = |member: &crate::balance::Member| Arc::ptr_eq(&member.backend, &living);
+    assert!(pool.snapshot().members.iter().any(still), "those that stay keep their history");
+    eprintln!("{COUNT} backends: {started:?} to start, {took:?} to follow");
+    assert!(took < 5 * started + Duration::from_millis(500), "{took:?}, and {started:?} to start");
 }
