@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
@@ -13,9 +13,14 @@ use crate::connect::{ConnectError, Connector, Dial};
 use crate::metrics::{ConnectFailure, ProbeResult};
 
 /// The probes that run in the whole process, to keep them below a limit.
+///
+/// Whoever waits is served in order, whatever the limits of the others: where they differ, one with a small limit would
+/// otherwise wait for ever while others keep more running than that.
 #[derive(Debug, Default)]
 pub struct Places {
     running: AtomicUsize,
+    /// Held by the first in line; those behind wait for it, in order.
+    turn: Mutex<()>,
     freed: Notify,
 }
 
@@ -26,6 +31,7 @@ pub(super) struct Place(Arc<Places>);
 impl Places {
     /// Waits until fewer than `limit` probes run.
     pub(super) async fn enter(self: &Arc<Self>, limit: usize) -> Place {
+        let _turn = self.turn.lock().await;
         loop {
             let freed = self.freed.notified();
             let one_more = |running| (running < limit).then_some(running + 1);
@@ -48,22 +54,28 @@ impl Drop for Place {
 pub(super) async fn ask(connector: Connector, dial: Dial, probe: Arc<dyn Probe>) -> (Result<(), ProbeError>, Duration) {
     let (limit, address) = (dial.timeout, dial.target.to_string());
     let started = Instant::now();
-    let mut line = None;
-    let asking = async {
+    let finished_late = probe.is_finished_late();
+    let mut asking = Box::pin(async move {
         let stream = connector.oneshot(dial).await.map_err(unreachable)?;
-        probe.check(line.insert(Line::new(stream, address))).await
-    };
-    let result = match timeout(limit, asking).await {
-        Ok(result) => result,
-        Err(_) => Err(late(limit)),
-    };
+        let mut line = Line::new(stream, address);
+        let found = probe.check(&mut line).await;
+        tokio::spawn(line.hang_up());
+        found
+    });
+    let result = timeout(limit, &mut asking).await;
     let took = started.elapsed();
+    let result = match result {
+        Ok(result) => result,
+        Err(_) => {
+            if finished_late {
+                // As much time again and no more, so that two at most are under way for a backend.
+                tokio::spawn(timeout(limit, asking));
+            }
+            // Otherwise the line is reset: one that does not answer would not hear a goodbye.
+            Err(late(limit))
+        }
+    };
     let timed_out = matches!(&result, Err(error) if error.result == ProbeResult::Timeout);
-    match line {
-        // One that does not answer would not hear a goodbye.
-        Some(line) if !timed_out => drop(tokio::spawn(line.hang_up())),
-        _ => {}
-    }
     if timed_out && was_held_up(took, limit) {
         return (Err(ProbeError::local("this process was held up for longer than the timeout")), took);
     }
@@ -110,9 +122,59 @@ mod tests {
         let _second = places.enter(2).await;
         let mut third = pin!(places.enter(2));
         assert!(timeout(Duration::from_millis(10), third.as_mut()).await.is_err());
-        let _more = places.enter(3).await;
         drop(first);
-        assert!(timeout(Duration::from_millis(10), third.as_mut()).await.is_err(), "two of three are left");
+        timeout(Duration::from_secs(10), third).await.expect("there is room again");
+    }
+
+    /// A probe that waits for its place and says so when it has it.
+    fn waits(places: &Arc<Places>, limit: usize, log: &Log) -> tokio::task::JoinHandle<Place> {
+        let (places, log) = (places.clone(), log.clone());
+        tokio::spawn(async move {
+            let place = places.enter(limit).await;
+            log.lock().expect("sound").push(limit);
+            place
+        })
+    }
+
+    type Log = Arc<std::sync::Mutex<Vec<usize>>>;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_is_served_first_whatever_the_limits() {
+        let (places, log) = (Arc::new(Places::default()), Log::default());
+        let tick = || tokio::time::sleep(Duration::from_millis(1));
+        let mut busy = Vec::new();
+        for _ in 0..3 {
+            busy.push(places.enter(3).await);
+        }
+        let mut waiting = Vec::new();
+        for limit in [1, 3, 1, 3] {
+            waiting.push(waits(&places, limit, &log));
+            tick().await;
+        }
+        // There is room for those with the larger limit, again and again, and still it is not their turn.
+        for _ in 0..2 {
+            busy.pop();
+            tick().await;
+            assert!(log.lock().expect("sound").is_empty());
+        }
+        busy.pop();
+        for task in waiting {
+            let place = task.await.expect("no panic");
+            tick().await;
+            drop(place);
+        }
+        assert_eq!(*log.lock().expect("sound"), [1, 3, 1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_leaves_no_gap() {
+        let (places, log) = (Arc::new(Places::default()), Log::default());
+        let only = places.enter(1).await;
+        let [first, second] = [(); 2].map(|()| waits(&places, 1, &log));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        first.abort();
+        drop(only);
+        timeout(Duration::from_secs(10), second).await.expect("its turn").expect("no panic");
     }
 
     #[test]

@@ -55,6 +55,12 @@ pub trait Probe: fmt::Debug + Send + Sync {
     /// # Errors
     /// What was found instead, in words for an operator.
     fn check<'a>(&'a self, line: &'a mut Line) -> Checking<'a>;
+
+    /// Whether a conversation whose time is up goes on to its end all the same, for as much time again, while the
+    /// verdict is in already: for servers that count whoever leaves in the middle as an attacker.
+    fn is_finished_late(&self) -> bool {
+        false
+    }
 }
 
 /// Why a backend is not well, or could not be asked.

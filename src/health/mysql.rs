@@ -5,6 +5,10 @@
 //! without a user logs in as `peerway` with no password, and is content to be turned away; that does not block anyone.
 //! The server counts it in `Aborted_connects`, and MariaDB writes a warning each time: give the probe a user.
 //!
+//! For the same reason a login whose time is up goes on for as long again. What is left after that is reset: of a
+//! connection that is gone before MariaDB has accepted it, as while its process is stopped, it does not know whose it
+//! was, and blocks nobody for it; with an end of stream it would.
+//!
 //! Servers in doubt about a `caching_sha2_password` want the password itself. It is said over a unix socket or TLS; over
 //! plain TCP the account must have logged in before in some other way, or use `mysql_native_password`. This plugin was
 //! tried on constructed transcripts alone.
@@ -41,6 +45,10 @@ impl Probe for Mysql {
                 Some(user) => check(line, &self.0, user).await,
             }
         })
+    }
+
+    fn is_finished_late(&self) -> bool {
+        true
     }
 }
 

@@ -1,13 +1,22 @@
 //! A server that a test plays line by line, as protocols of questions and answers want it.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tower::service_fn;
+use tower::util::BoxCloneSyncService;
 
+use super::ask::ask;
 use super::{Line, ProbeError, build, fixture};
 use crate::config::plan;
+use crate::connect::{ConnectError, Dial};
+use crate::metrics::ProbeResult;
+use crate::net::{Stream, Target};
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +60,14 @@ impl Server {
     }
 }
 
+/// It must not be well, and say this; the password of these tests, `secret`, must not be in it.
+#[track_caller]
+pub(super) fn fails(found: Result<(), ProbeError>, result: ProbeResult, words: &str) {
+    let error = found.unwrap_err();
+    assert!(error.result == result && error.words.contains(words), "{error:?}");
+    assert!(!error.words.contains("secret"), "{error:?}");
+}
+
 /// What the probe makes of a server over TCP that does what `story` says, and then closes.
 pub(super) async fn told<S>(probe: plan::Probe, story: impl FnOnce(Server) -> S) -> Result<(), ProbeError>
 where
@@ -67,6 +84,28 @@ where
 {
     let (line, server) = fixture::pair();
     tell(probe, line, story(Server(Box::new(server)))).await
+}
+
+/// What comes of it when the monitor asks, in so much time, a server that does what `story` says.
+pub(super) async fn asked<S>(
+    probe: plan::Probe,
+    limit: Duration,
+    story: impl FnOnce(Server) -> S,
+) -> (Result<(), ProbeError>, JoinHandle<()>)
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let story = tokio::spawn(story(Server(Box::new(theirs))));
+    let ours = Arc::new(Mutex::new(Some(Stream::Unix(ours))));
+    let connector = BoxCloneSyncService::new(service_fn(move |_: Dial| {
+        let stream = ours.lock().unwrap().take().unwrap();
+        async move { Ok::<_, ConnectError>(stream) }
+    }));
+    let tcp = plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+    let target = Target::Ip(([127, 0, 0, 1], 1).into());
+    let dial = Dial { target, source: [].into(), preamble: None, tcp, timeout: limit };
+    (ask(connector, dial, build(&probe).into()).await.0, story)
 }
 
 async fn tell(

@@ -44,7 +44,8 @@ pub(in super::super) const HEALTH: &[Key] = &[
     Key::new(
         "concurrency",
         count(1, 100_000),
-        "A probe of this pool waits while so many probes run in the whole process.",
+        "A probe of this pool waits while so many probes run in the whole process. Those that wait are served in order: \
+         where pools differ in this, one that waits for a smaller number holds up who comes after it.",
     )
     .default("64"),
     Key::new(
@@ -64,8 +65,9 @@ pub(in super::super) const HEALTH: &[Key] = &[
     Key::new(
         "passive",
         Kind::Either(&[OFF, Kind::Map(PASSIVE)]),
-        "Judge backends by real sessions too, and eject those that fail: that cannot be connected, that reset or close \
-         before their first byte, that are late with it. Clients that leave and sessions that say nothing are not held \
+        "Judge backends by real sessions too, and eject those that fail: that cannot be connected, that before their \
+         first byte reset, or close within 5 s of the client's first byte or 1 s of the connect, that are late with it. \
+         Clients that leave, sessions that say nothing, and servers that only listen and close the idle are not held \
          against anyone.",
     ),
 ];

@@ -5,10 +5,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
-use super::super::rig::{Server, told, told_privately};
+use super::super::rig::{Server, asked, fails, told, told_privately};
 use super::NO_PROOF;
 use crate::config::plan::{self, Login, Role};
 use crate::health::ProbeError;
@@ -59,13 +61,6 @@ fn login(role: Option<Role>) -> (TempDir, plan::Probe) {
 fn probe(role: Option<Role>, password: Option<&Path>) -> plan::Probe {
     let password_file = password.map(Path::to_owned);
     plan::Probe::Mysql(Arc::new(Login { role, user: Some("u".into()), password_file, ..Login::default() }))
-}
-
-#[track_caller]
-fn fails(found: Result<(), ProbeError>, result: ProbeResult, words: &str) {
-    let error = found.unwrap_err();
-    assert!(error.result == result && error.words.contains(words), "{error:?}");
-    assert!(!error.words.contains("secret"), "{error:?}");
 }
 
 #[tokio::test]
@@ -248,4 +243,39 @@ async fn a_login_ends() {
     drop(dir);
     let gone = told(probe, |mut server| async move { server.hears_the_end().await });
     fails(gone.await, ProbeResult::Local, "cannot read /");
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_time_is_up_is_finished_all_the_same() {
+    let start = Instant::now();
+    let nobody = || plan::Probe::Mysql(Arc::default());
+    let (found, story) = asked(nobody(), SECOND, |mut server| async move {
+        sleep(SECOND * 3 / 2).await;
+        server.says(greeting("mysql_native_password")).await;
+        server.hears(response("peerway", b"", "mysql_native_password")).await;
+        server.says(framed(2, OK)).await;
+        server.hears(GOODBYE).await;
+        server.hears_the_end().await;
+    })
+    .await;
+    assert_eq!(start.elapsed(), SECOND, "the verdict does not wait for that");
+    fails(found, ProbeResult::Timeout, "no answer within 1s");
+    story.await.unwrap();
+
+    // One that does not speak at all is left after as much time again.
+    let start = Instant::now();
+    let (_, story) = asked(nobody(), SECOND, |mut server| async move { server.hears_the_end().await }).await;
+    story.await.unwrap();
+    assert_eq!(start.elapsed(), SECOND * 2);
+    // And who counts nobody as an attacker is left at once.
+    let start = Instant::now();
+    let (_, story) = asked(plan::Probe::Redis(Arc::default()), SECOND, |mut server| async move {
+        server.hears_something().await;
+        server.hears_the_end().await;
+    })
+    .await;
+    story.await.unwrap();
+    assert_eq!(start.elapsed(), SECOND);
 }

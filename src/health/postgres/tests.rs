@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::super::build;
 use super::super::fixture::tcp_pair;
-use super::super::rig::{Server, told, told_privately};
+use super::super::rig::{Server, fails, told, told_privately};
 use crate::config::plan::{self, Login, Role};
 use crate::health::ProbeError;
 use crate::metrics::ProbeResult;
@@ -51,13 +51,6 @@ fn password() -> (TempDir, PathBuf) {
     let file = dir.path().join("password");
     std::fs::write(&file, "secret\n").unwrap();
     (dir, file)
-}
-
-#[track_caller]
-fn fails(found: Result<(), ProbeError>, result: ProbeResult, words: &str) {
-    let error = found.unwrap_err();
-    assert!(error.result == result && error.words.contains(words), "{error:?}");
-    assert!(!error.words.contains("secret"), "{error:?}");
 }
 
 #[tokio::test]

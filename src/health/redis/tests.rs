@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::rig::{Server, told};
+use super::super::rig::{Server, fails, told};
 use super::refused;
 use crate::config::plan::{self, Login, Role};
 use crate::health::ProbeError;
@@ -30,13 +30,6 @@ async fn talk(login: Login, story: &'static [(&'static str, &'static str)]) -> R
 
 async fn role(role: Role, story: &'static [(&'static str, &'static str)]) -> Result<(), ProbeError> {
     talk(Login { role: Some(role), ..Login::default() }, story).await
-}
-
-#[track_caller]
-fn fails(found: Result<(), ProbeError>, result: ProbeResult, words: &str) {
-    let error = found.unwrap_err();
-    assert!(error.result == result && error.words.contains(words), "{error:?}");
-    assert!(!error.words.contains("secret"), "{error:?}");
 }
 
 #[tokio::test]
