@@ -100,22 +100,28 @@ impl Tally {
 
     /// What the end of a session without an answer says of its backend: true is good, `None` is nothing.
     ///
-    /// A backend that resets or closes before its first byte has failed a client that asked it something, and one that
-    /// does so right after it was connected has failed any client. A client that leaves shows nothing, unless it said
-    /// something and the backend took it: not every protocol answers.
+    /// A backend that resets or soon closes before its first byte has failed a client that asked it something, and one
+    /// that does so right after it was connected has failed any client. A client that leaves shows nothing, unless it
+    /// said something and the backend took it: not every protocol answers.
     pub fn verdict(&self, end: &End) -> Option<bool> {
         /// A server that refuses service does so at once; one that closes later may have waited for the client long enough.
         const AT_ONCE: Duration = Duration::from_secs(1);
+        /// One that closes so long after it was asked may never answer anyone, and have waited for more: idle limits of
+        /// servers are longer. One that hangs so long and closes then is for `first_byte_within` to find.
+        const SOON: Duration = Duration::from_secs(5);
         if self.bytes(Direction::Down) > 0 {
             return None;
         }
-        let asked = self.bytes(Direction::Up) > 0;
+        let asked = self.unanswered_for();
+        let connected = self.connected().map(|at| self.started.elapsed().saturating_sub(at));
+        let refused = connected.is_some_and(|span| span < AT_ONCE);
         match end {
-            End::Finished { first: Side::Backend } | End::Failed(Fault { side: Side::Backend, .. }) => {
-                let connected = self.connected().map(|at| self.started.elapsed().saturating_sub(at));
-                (asked || connected.is_some_and(|span| span < AT_ONCE)).then_some(false)
+            End::Finished { first: Side::Backend } => {
+                let failed = asked.map_or(refused, |span| span < SOON);
+                failed.then_some(false)
             }
-            End::Finished { .. } => asked.then_some(true),
+            End::Failed(Fault { side: Side::Backend, .. }) => (asked.is_some() || refused).then_some(false),
+            End::Finished { .. } => asked.map(|_| true),
             End::Failed(_) => None,
         }
     }
@@ -227,6 +233,15 @@ mod tests {
             idle.started -= Duration::from_secs(60);
             assert_eq!(idle.verdict(&end), None, "nobody had asked, for a minute");
         }
+        let asked_before = |seconds| {
+            let mut tally = asked(5, 0);
+            tally.started -= Duration::from_secs(seconds);
+            tally
+        };
+        let closes = End::Finished { first: backend };
+        assert_eq!(asked_before(4).verdict(&closes), Some(false));
+        assert_eq!(asked_before(6).verdict(&closes), None, "it may be one that only listens, and has waited for more");
+        assert_eq!(asked_before(60).verdict(&failed(backend)), Some(false), "a reset is none of that");
         assert_eq!(asked(5, 0).verdict(&failed(client)), None);
         assert_eq!(asked(0, 0).verdict(&End::Finished { first: client }), None);
         assert_eq!(asked(5, 0).verdict(&End::Finished { first: client }), Some(true), "not every protocol answers");

@@ -209,8 +209,19 @@ fn nobody_is_blamed_for_clients_that_leave_nor_for_silence() {
     let mut idle: Vec<_> = (0..5).map(|_| bore.connect()).collect();
     idle.iter_mut().for_each(|peer| peer.hear_end());
     drop(idle);
+    // One that only listens, and closes those that have sent nothing for long enough.
+    let collector = Backend::new().serve(|mut peer| {
+        peer.hear(100);
+        thread::sleep(Duration::from_millis(6000));
+        peer.finish_and_wait();
+    });
+    let collect = Setup::judged(&collector, &lenient);
+    let mut sent: Vec<_> = (0..5).map(|_| collect.connect()).collect();
+    sent.iter_mut().for_each(|peer| peer.say(100));
+    sent.iter_mut().for_each(|peer| peer.hear_end());
+    drop(sent);
     thread::sleep(Duration::from_millis(1200));
-    for proxy in [proxy, down, bore] {
+    for proxy in [proxy, down, bore, collect] {
         assert_eq!(ejections(&proxy), 0.0, "{:#?}", proxy.log());
     }
 }
