@@ -7,9 +7,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod deploy;
 mod nginx;
 mod openssh;
+mod partition;
 mod postgres;
 mod probes;
 mod probes_http;
@@ -19,4 +21,6 @@ mod probes_redis;
 mod prometheus;
 mod proxy_protocol;
 mod redis;
+mod roles;
+mod stopped;
 mod systemd;

@@ -14,14 +14,14 @@ use crate::probes::{at_path, at_port, fails, from, in_role, login};
 use crate::support::{PATIENCE, Program, eventually, free_port, program, run};
 
 /// A server on a free port, without any settings but these.
-struct Server {
-    program: Program,
-    port: u16,
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) port: u16,
     dir: TempDir,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let (data, scratch) = (dir.path().join("data"), dir.path().join("scratch"));
         [&data, &scratch].iter().for_each(|dir| std::fs::create_dir(dir).unwrap());

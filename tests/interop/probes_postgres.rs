@@ -1,85 +1,13 @@
 //! The probe for PostgreSQL: every way to log in, roles over a promotion, and not a word in the server's log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use peerway::config::plan::{Login, Probe, Role};
-use tempfile::TempDir;
 
-use crate::postgres::{account, unprivileged};
+use crate::cluster::{Server, cluster};
 use crate::probes::{at_path, at_port, fails, in_role, login};
-use crate::support::{Program, eventually, free_port, program, run};
-
-/// A server on a free port.
-struct Server {
-    program: Program,
-    port: u16,
-    data: PathBuf,
-}
-
-impl Server {
-    /// One that serves.
-    fn start(data: PathBuf, setting: &str) -> Self {
-        let server = Self::launch(data, setting);
-        Self { program: server.program.saying("ready to accept"), ..server }
-    }
-
-    /// One that listens, and may never let anyone in.
-    fn launch(data: PathBuf, setting: &str) -> Self {
-        let port = free_port();
-        let mut server = program("postgres");
-        server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(home(&data));
-        server.args(["-c", "fsync=off", "-c", setting]);
-        let program = Program::start(unprivileged(&mut server, home(&data))).listening(port);
-        Self { program, port, data }
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        run(self.client("psql").args(["-X", "-A", "-t", "-c", sql, "postgres"])).trim().to_owned()
-    }
-
-    fn client(&self, name: &str) -> Command {
-        let mut command = program(name);
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"]);
-        command
-    }
-
-    /// What it has logged until now: all of it, for a warning of ours is the last of that.
-    fn log(&self) -> Vec<String> {
-        let mark = format!("mark {}", self.program.said().len());
-        self.sql(&format!("DO $$ BEGIN RAISE WARNING '{mark}'; END $$"));
-        eventually("our own warning in the log", || {
-            let said = self.program.said();
-            let end = said.iter().position(|line| line.contains(&mark))?;
-            Some(said[..end].to_vec())
-        })
-    }
-
-    /// Nobody is left but who asks.
-    fn is_left_alone(&self) {
-        let others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
-        eventually("no session of a probe", || (self.sql(others) == "1").then_some(()));
-    }
-}
-
-/// The folder that a server's data is in.
-fn home(data: &Path) -> &Path {
-    data.parent().unwrap()
-}
-
-/// A new cluster in a folder of its own, where all may log in as they like.
-fn cluster() -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    if let Some((user, group)) = account() {
-        std::os::unix::fs::chown(dir.path(), Some(user), Some(group)).unwrap();
-    }
-    let data = dir.path().join("data");
-    let mut init = program("initdb");
-    run(unprivileged(init.arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres", "-N"]), dir.path()));
-    (dir, data)
-}
+use crate::support::{eventually, free_port};
 
 fn probe(login: &Login) -> Probe {
     Probe::Postgres(Arc::new(login.clone()))
@@ -99,7 +27,7 @@ host all all all trust
 fn every_login_is_let_in_and_none_is_logged() {
     let (dir, data) = cluster();
     fs::write(data.join("pg_hba.conf"), ACCESS).unwrap();
-    let server = Server::start(data, "password_encryption=md5");
+    let server = Server::start(data, &["password_encryption=md5"]);
     server.sql("CREATE USER trusted; CREATE USER md5er PASSWORD 'geheim'; CREATE USER clear PASSWORD 'klar'");
     server.sql("SET password_encryption = 'scram-sha-256'; CREATE USER scrammer PASSWORD 'a longer one, with = and ,'");
     let scrammer = login("scrammer", dir.path(), Some("a longer one, with = and ,"));
@@ -133,7 +61,7 @@ fn in_postgres(login: Login) -> Login {
 fn a_login_that_is_refused_is_so_in_words() {
     let (dir, data) = cluster();
     fs::write(data.join("pg_hba.conf"), ACCESS).unwrap();
-    let server = Server::start(data, "password_encryption=md5");
+    let server = Server::start(data, &["password_encryption=md5"]);
     server.sql("CREATE USER md5er PASSWORD 'geheim'; CREATE USER trusted");
     server.sql("SET password_encryption = 'scram-sha-256'; CREATE USER scrammer PASSWORD 'x'");
     for user in ["md5er", "scrammer"] {
@@ -152,22 +80,20 @@ fn a_login_that_is_refused_is_so_in_words() {
 #[test]
 fn a_replica_is_one_until_it_is_promoted() {
     let (dir, data) = cluster();
-    let primary = Server::start(data, "wal_level=replica");
-    let copy = dir.path().join("copy");
-    let mut backup = primary.client("pg_basebackup");
-    run(unprivileged(backup.arg("-D").arg(&copy).args(["-R", "-X", "stream", "-c", "fast"]), dir.path()));
+    let primary = Server::start(data, &["wal_level=replica"]);
+    let copy = primary.copy("copy");
 
     let user = login("postgres", dir.path(), None);
     let (anyone, as_primary, as_replica) =
         (probe(&user), probe(&in_role(&user, Role::Primary)), probe(&in_role(&user, Role::Replica)));
     // One that lets nobody in says so to a user, and to nobody else.
-    let cold = Server::launch(copy, "hot_standby=off");
+    let cold = Server::launch(copy, free_port(), &["hot_standby=off"]);
     fails(at_port(cold.port, &anyone), "FATAL 57P03: the database system is");
     at_port(cold.port, &probe(&Login::default())).unwrap();
     let copy = cold.data.clone();
     drop(cold);
 
-    let replica = Server::start(copy, "hot_standby=on");
+    let replica = Server::start(copy, &["hot_standby=on"]);
     eventually("a replica that lets us in", || at_port(replica.port, &anyone).ok());
     let before = replica.program.said().len();
     for _ in 0..10 {
@@ -182,8 +108,7 @@ fn a_replica_is_one_until_it_is_promoted() {
         said[before..].iter().find(|line| ["ERROR", "FATAL", "WARNING"].iter().any(|word| line.contains(word)));
     assert_eq!(of_probes, None);
 
-    let mut promote = program("pg_ctl");
-    run(unprivileged(promote.arg("-D").arg(&replica.data).args(["promote", "-w"]), dir.path()));
+    replica.promote();
     at_port(replica.port, &as_primary).unwrap();
     fails(at_port(replica.port, &as_replica), "it is a primary, not a replica");
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod change;
+mod clients;
 mod generations;
 mod lines;
 mod moody;
@@ -15,6 +16,7 @@ mod proxy;
 
 pub(crate) use admin::{Admin, Scrape};
 pub(crate) use change::TOP;
+pub(crate) use clients::Clients;
 pub(crate) use generations::{is_gone, open_files};
 pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};

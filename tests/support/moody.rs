@@ -63,7 +63,12 @@ impl Moody {
     }
 
     pub(crate) fn starting(name: &str, mood: Mood) -> Self {
-        let port = bound((Ipv4Addr::LOCALHOST, 0).into());
+        Self::at(Ipv4Addr::LOCALHOST, name, mood)
+    }
+
+    /// At another address than usual.
+    pub(crate) fn at(ip: Ipv4Addr, name: &str, mood: Mood) -> Self {
+        let port = bound((ip, 0).into());
         let address = port.local_addr().unwrap().as_socket().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),

@@ -36,6 +36,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        end(self.child.id(), signal);
+    }
+
     /// The lines it has written to its standard error so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.said.all()
