@@ -43,11 +43,12 @@ pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
 }
 
 async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
-    let Inbound { stream: client, permit: _held, destination, introduction, facts } = intake::receive(accepted).await?;
+    let Inbound { stream: client, head, permit: _held, destination, introduction, facts } =
+        intake::receive(accepted).await?;
     entry.introduced(introduction);
     entry.shown(facts);
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
-    let dialed = Box::pin(reach(ctx, entry, &client, destination)).await?;
+    let dialed = Box::pin(reach(ctx, entry, &client, &head, destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;
     let record = entry.record();
     let (listener, pool, route) = (&record.listener, entry.pool().ok_or(Failure::NoRoute)?, record.cells());
@@ -58,13 +59,19 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         pool: &pool,
         bench: &ctx.bench,
     };
-    let end = relay::run(Ends { client, backend }, listener.relay(), &meter, &ctx.bench).await;
+    let end = relay::run(Ends { client, backend, head }, listener.relay(), &meter, &ctx.bench).await;
     meter.ended(&end);
     Ok(Outcome::relayed(end, record.phase()))
 }
 
 /// Routes and dials, and gives up at once if the client's socket fails meanwhile.
-async fn reach(ctx: &Context, entry: &Entry, client: &Stream, destination: Peer) -> Result<Dialed, Failure> {
+async fn reach(
+    ctx: &Context,
+    entry: &Entry,
+    client: &Stream,
+    head: &[u8],
+    destination: Peer,
+) -> Result<Dialed, Failure> {
     let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
     let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
     entry.routed(&pool);
@@ -73,7 +80,8 @@ async fn reach(ctx: &Context, entry: &Entry, client: &Stream, destination: Peer)
     let unique_id = introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(UNIQUE_ID));
     let caller = Caller { client: record.client(), local: destination, id: &record.id, unique_id };
     let dialing = upstream::dial(&pool, &ctx.connector, caller, |event| entry.heard(event));
-    let dialed = unless_failed(client, unless_left(entry, client, dialing)).await.map_err(Failure::ClientFailed)??;
+    let dialed =
+        unless_failed(client, unless_left(entry, client, head, dialing)).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)
 }
@@ -83,10 +91,11 @@ async fn reach(ctx: &Context, entry: &Entry, client: &Stream, destination: Peer)
 async fn unless_left(
     entry: &Entry,
     client: &Stream,
+    head: &[u8],
     dialing: impl Future<Output = Result<Dialed, DialError>>,
 ) -> Result<Dialed, Failure> {
     let mut dialing = pin!(dialing);
-    let mut watching = true;
+    let mut watching = head.is_empty();
     poll_fn(|cx| {
         if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(Failure::Dial));
@@ -171,7 +180,7 @@ mod tests {
             let permit = self.gate.enter().await.expect("room");
             let listener = self.listener.clone();
             let accepted = Accepted {
-                stream: Stream::Tcp(stream),
+                stream: Stream::from(stream),
                 peer: Peer::tcp(peer),
                 listener,
                 permit,

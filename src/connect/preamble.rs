@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn a_preamble_that_does_not_fit_at_once_goes_out_whole_and_once() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let ours = Stream::Unix(ours);
+        let ours = Stream::from(ours);
         let filled = fill(&ours);
         let preamble: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
         let expected = preamble.clone();
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_backend_that_takes_no_preamble_is_given_up_when_time_is_up() {
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
-        let ours = Stream::Unix(ours);
+        let ours = Stream::from(ours);
         fill(&ours);
         let result = dial(ours, b"PROXY", Duration::from_millis(50)).await;
         assert_eq!(result.err(), Some(ConnectError { reason: ConnectFailure::Timeout, errno: None }));
@@ -200,7 +200,7 @@ mod tests {
         arm_reset(&theirs).expect("an option");
         drop(theirs);
         ours.readable().await.expect("the reset has arrived");
-        let error = dial(Stream::Tcp(ours), b"PROXY", Duration::from_secs(5)).await.expect_err("a dead socket");
+        let error = dial(Stream::from(ours), b"PROXY", Duration::from_secs(5)).await.expect_err("a dead socket");
         assert_eq!(error.reason, ConnectFailure::Proxy);
         assert!(error.errno.is_some());
     }

@@ -53,7 +53,7 @@ async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAdd
     if stream.local_addr()? == address {
         return Err(Errno::CONNREFUSED.into());
     }
-    Ok(Stream::Tcp(stream))
+    Ok(Stream::from(stream))
 }
 
 async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
@@ -62,7 +62,7 @@ async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
     loop {
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
-            result => return result.map(Stream::Unix),
+            result => return result.map(Stream::from),
         }
     }
 }

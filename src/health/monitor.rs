@@ -251,7 +251,7 @@ mod tests {
             seen.lock().expect("sound").push((Instant::now(), address.port()));
             async move {
                 sleep(takes).await;
-                Ok::<_, ConnectError>(Stream::Unix(tokio::net::UnixStream::pair().expect("a pair").0))
+                Ok::<_, ConnectError>(Stream::from(tokio::net::UnixStream::pair().expect("a pair").0))
             }
         }))
     }

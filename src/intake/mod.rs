@@ -16,8 +16,10 @@ pub use facts::Facts;
 /// A client that may be routed.
 #[derive(Debug)]
 pub struct Inbound {
-    /// Its socket; the next byte to read is the first of its stream.
+    /// Its stream.
     pub stream: Stream,
+    /// What was read of it already, to route it by: the backend gets these bytes first.
+    pub head: Vec<u8>,
     /// Its place under the process's limit.
     pub permit: Permit,
     /// Where it wanted to go: our side of its socket, or what a header says.
@@ -67,7 +69,7 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
             introduce(&header, fields, peer, stream.local())
         }
     };
-    Ok(Inbound { stream, permit, destination, introduction, facts: None })
+    Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None })
 }
 
 /// Where the client wanted to go, and who it is, if that is not just the socket's two ends.

@@ -91,8 +91,8 @@ enum Socket {
 impl Socket {
     async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), Peer::tcp(peer))),
-            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (Stream::from(stream), Peer::tcp(peer))),
+            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| (Stream::from(stream), Peer::Unix)),
         }
     }
 }

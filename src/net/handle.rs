@@ -23,6 +23,16 @@ impl Handle {
     pub fn new(stream: Stream) -> Self {
         Self(Arc::new(stream))
     }
+
+    /// Repeats `send` until the socket has room for it.
+    fn poll_until_sent(&self, cx: &mut Context<'_>, send: impl Fn(&Stream) -> io::Result<()>) -> Poll<io::Result<()>> {
+        loop {
+            match send(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
 }
 
 impl Deref for Handle {
@@ -63,11 +73,11 @@ impl AsyncWrite for Handle {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until_sent(cx, Stream::try_flush)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.finish())
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until_sent(cx, Stream::try_finish)
     }
 }

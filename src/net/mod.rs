@@ -1,17 +1,21 @@
-//! Sockets: one stream type over TCP and unix, options, binding, and the truth about errors and ends.
+//! Sockets: one stream type over TCP, unix and TLS, options, binding, and the truth about errors and ends.
 
 mod address;
 mod bind;
 mod handle;
 pub mod inherit;
 mod options;
+mod plain;
 mod raw;
+mod secured;
 mod stream;
 
 pub use address::{Peer, Target};
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
 pub use handle::Handle;
 pub use options::{arm_reset, bind_source, lengthen_queue, prepare_stream, retune_listener};
+pub use plain::Plain;
+pub(crate) use plain::errno;
 pub use raw::inherited_descriptors;
-pub(crate) use stream::errno;
+pub use secured::{Secured, Unsecured};
 pub use stream::{Stream, unless_failed};

@@ -1,4 +1,4 @@
-//! A connected stream, and how its errors and its end are told apart.
+//! A connected stream: a socket, or TLS over one.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,49 +6,65 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
-use socket2::SockRef;
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::{Peer, Plain, Secured};
+
 /// A connected stream whose close is a RST until [`Stream::close_delivered`] says otherwise.
 ///
-/// A socket's error is reported once by the kernel, to whichever call comes first, and reads after
-/// that return 0 as if the peer had finished. Callers keep the first error they see of either
-/// direction, and ask [`Stream::take_error`] before they believe a 0.
+/// Callers keep the first error they see of either direction, and ask [`Stream::take_error`] before they believe a
+/// read of 0: see [`Plain`].
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix stream socket. Closing one cannot say "reset" unless unread input is left in it.
-    Unix(UnixStream),
+    /// What the peer sends is what is read.
+    Plain(Plain),
+    /// Inside TLS. Reads and writes are of what it carries; its end of stream is a close_notify, and a socket that
+    /// ends without one has failed.
+    Tls(Box<Secured>),
 }
 
-/// Calls one method on whichever socket it is.
-macro_rules! on_socket {
-    ($self:expr, $socket:ident => $call:expr) => {
-        match $self {
-            Stream::Tcp($socket) => $call,
-            Stream::Unix($socket) => $call,
-        }
-    };
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Self::Plain(Plain::Tcp(socket))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Self::Plain(Plain::Unix(socket))
+    }
 }
 
 impl Stream {
     /// Ready when a read would not block; the caller's task is woken by that and by errors.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_read_ready(cx))
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(secured) => secured.poll_read_ready(cx),
+        }
     }
 
-    /// Ready when a write would not block; the caller's task is woken by that and by errors.
+    /// Ready when a write, a flush or a finish would not block; the caller's task is woken by that and by errors.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_write_ready(cx))
+        self.socket().poll_write_ready(cx)
     }
 
     /// Reads once; `WouldBlock` when there is nothing. Interrupted calls are repeated.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n));
-        self.try_io(Interest::READABLE, read)
+        match self {
+            Self::Plain(socket) => socket.try_read(buffer),
+            Self::Tls(secured) => secured.read(buffer, |room| secured.socket().try_read(room)),
+        }
+    }
+
+    /// The same, asking the kernel without regard to what the runtime knows of the socket's readiness.
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read_now(buffer),
+            Self::Tls(secured) => secured.read(buffer, |room| secured.socket().read_now(room)),
+        }
     }
 
     /// Looks at what is next to read, and leaves it there; 0 bytes mean that the peer has finished.
@@ -56,43 +72,71 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` when neither is known yet, or the socket's error, which is thereby taken from it.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let peek = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut *buffer, RecvFlags::PEEK).map(|(n, _)| n));
-        self.try_io(Interest::READABLE, peek)
+        match self {
+            Self::Plain(socket) => socket.peek(buffer),
+            Self::Tls(secured) => secured.peek(buffer),
+        }
     }
 
     /// Writes once; `WouldBlock` when there is no room. Interrupted calls are repeated.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.try_io(Interest::WRITABLE, |fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL)))
-    }
-
-    /// Runs one non-blocking call on the descriptor; its `WouldBlock` clears the readiness asked for.
-    pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
-        on_socket!(self, socket => socket.try_io(interest, || call(socket.as_fd())))
-    }
-
-    /// Waits until the socket has failed and says how: an errno.
     ///
-    /// Works also while nobody reads or writes, and after either side's FIN. Never resolves otherwise.
+    /// TLS may take bytes for which the socket has no room yet: see [`Stream::has_unsent`].
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write(bytes),
+            Self::Tls(secured) => secured.write(bytes),
+        }
+    }
+
+    /// Whether bytes were taken for which the socket had no room: whoever writes calls [`Stream::try_flush`] whenever
+    /// the stream is ready for writing, until there are none.
+    pub fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(secured) => secured.has_unsent(),
+        }
+    }
+
+    /// Sends what was taken before; `WouldBlock` while there is some left.
+    pub fn try_flush(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(secured) => secured.flush(),
+        }
+    }
+
+    /// Sends the end of stream after all that was written; `WouldBlock` when it cannot be sent yet, and then the call
+    /// is to be repeated.
+    pub fn try_finish(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.finish(),
+            Self::Tls(secured) => secured.finish(),
+        }
+    }
+
+    /// Runs one non-blocking call on the descriptor of a plain stream; its `WouldBlock` clears the readiness asked for.
+    ///
+    /// # Errors
+    /// The call's, or `EOPNOTSUPP`: what goes over the socket of a TLS stream is not what it carries.
+    pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Self::Plain(socket) => socket.try_io(interest, call),
+            Self::Tls(_) => Err(Errno::OPNOTSUPP.into()),
+        }
+    }
+
+    /// Waits until the socket has failed and says how: an errno. See [`Plain::failed`].
     pub async fn failed(&self) -> i32 {
-        let ready = on_socket!(self, socket => socket.ready(Interest::ERROR).await.err());
-        match ready.or_else(|| self.take_error()) {
-            // An error that another call has taken already is kept by that caller.
-            None => rustix::io::Errno::CONNRESET.raw_os_error(),
-            Some(error) => errno(&error),
-        }
+        self.socket().failed().await
     }
 
-    /// The socket's pending error, which is thereby taken from it.
+    /// The error that hides behind a read of 0, if one does; it is thereby taken from the socket.
     pub fn take_error(&self) -> Option<io::Error> {
-        match sockopt::socket_error(self.as_fd()) {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) | Err(error) => Some(error.into()),
+        match self {
+            Self::Plain(socket) => socket.take_error(),
+            // That end was signed by the peer; whatever became of the socket since, the stream is whole.
+            Self::Tls(_) => None,
         }
-    }
-
-    /// Sends FIN after all that was written.
-    pub fn finish(&self) -> io::Result<()> {
-        shutdown(self.as_fd(), Shutdown::Write).map_err(Into::into)
     }
 
     /// Closes a stream whose two directions have ended: what the kernel still holds is delivered.
@@ -104,44 +148,43 @@ impl Stream {
 
     /// The same for a stream that has other holders: from here on its close, whenever that is, aborts nothing.
     pub fn deliver_rest(&self) {
-        if matches!(self, Self::Tcp(_)) {
-            // If it fails the socket is gone already, and then there is nothing left to keep.
-            let _ = SockRef::from(self).set_linger(None);
-        }
+        self.socket().deliver_rest();
     }
 
     /// The local address as logs show it: `IP:port` or `unix:`.
-    pub fn local(&self) -> super::Peer {
+    pub fn local(&self) -> Peer {
+        self.socket().local()
+    }
+
+    /// The socket, if its bytes can go through `splice(2)` unseen.
+    pub fn plain(&self) -> Option<&Plain> {
         match self {
-            Self::Tcp(socket) => socket.local_addr().map_or(super::Peer::Unix, super::Peer::tcp),
-            Self::Unix(_) => super::Peer::Unix,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) => None,
         }
     }
 
-    /// Whether bytes can go through `splice(2)` unseen.
-    pub fn is_plain(&self) -> bool {
-        true
+    /// Whether an end of stream from this peer ends both directions: so it is in TLS 1.2, where who says close_notify
+    /// throws away what comes after it.
+    pub fn ends_both_ways(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(secured) => secured.ends_both_ways(),
+        }
+    }
+
+    /// The socket that everything goes through.
+    fn socket(&self) -> &Plain {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(secured) => secured.socket(),
+        }
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        on_socket!(self, socket => socket.as_fd())
-    }
-}
-
-/// The errno of an error; `EIO` for the few that carry none.
-pub(crate) fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())
-}
-
-/// Repeats a call that a signal interrupted.
-fn again<R>(mut call: impl FnMut() -> rustix::io::Result<R>) -> io::Result<R> {
-    loop {
-        match call() {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return result.map_err(Into::into),
-        }
+        self.socket().as_fd()
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Flow {
     state: State,
     mode: RelayMode,
     splicing: bool,
+    /// Nobody wants what may still come: the far side has ended both directions.
+    unwanted: bool,
     /// Reads in a row that speak for the other engine.
     streak: u8,
 }
@@ -44,7 +46,9 @@ enum State {
     Holding(Box<[u8]>, usize),
     /// The far side did not take all that is in the pipe: so many bytes are still to go.
     Piped(Pipe, usize),
-    /// The end of stream was passed on.
+    /// The end of stream is to be passed on.
+    Ending,
+    /// It was.
     Ended,
 }
 
@@ -57,8 +61,15 @@ enum Got {
 }
 
 impl Flow {
-    pub(super) fn new(direction: Direction, mode: RelayMode) -> Self {
-        Self { direction, state: State::Reading, mode, splicing: mode == RelayMode::Splice, streak: 0 }
+    /// A direction that begins with `head`, which was read already.
+    pub(super) fn new(direction: Direction, mode: RelayMode, head: Vec<u8>) -> Self {
+        let state = if head.is_empty() { State::Reading } else { State::Holding(head.into(), 0) };
+        Self { direction, state, mode, splicing: mode == RelayMode::Splice, unwanted: false, streak: 0 }
+    }
+
+    /// What was read goes out, and then the end of stream.
+    pub(super) fn wind_up(&mut self) {
+        self.unwanted = true;
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -86,6 +97,29 @@ impl Flow {
         loop {
             match &self.state {
                 State::Ended => return Ok(false),
+                State::Ending => {
+                    match to.try_finish() {
+                        Ok(()) => {
+                            self.state = State::Ended;
+                            return Ok(true);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(self.unsent(to, error)),
+                    }
+                    if self.is_pending(to.poll_write_ready(cx), self.sink())? {
+                        return Ok(false);
+                    }
+                }
+                State::Reading if to.has_unsent() => {
+                    if self.is_pending(to.poll_write_ready(cx), self.sink())? {
+                        return Ok(false);
+                    }
+                    match to.try_flush() {
+                        Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(self.unsent(to, error)),
+                        _ => {}
+                    }
+                }
+                State::Reading if self.unwanted => self.state = State::Ending,
                 State::Reading => {
                     if left == 0 {
                         cx.waker().wake_by_ref();
@@ -104,10 +138,11 @@ impl Flow {
                             left = left.saturating_sub(n);
                             self.drain_pipe(pipe, n, to, meter, bench)?;
                         }
-                        Got::End => {
-                            self.end(from, to)?;
-                            return Ok(true);
-                        }
+                        // A failed socket reads 0 too, once its error has been reported.
+                        Got::End => match from.take_error() {
+                            Some(error) => return Err(Fault { side: self.source(), errno: errno(&error) }),
+                            None => self.state = State::Ending,
+                        },
                     }
                 }
                 State::Holding(..) | State::Piped(..) => {
@@ -127,8 +162,8 @@ impl Flow {
     pub(super) fn last_words(&mut self, from: &Stream, to: &Stream, meter: &Meter<'_>, bench: &Workbench) {
         let mut left = TURN;
         while left > 0 && self.is_reading() {
-            let read = repeat(|| recv(from.as_fd(), &mut **bench.scratch(), RecvFlags::DONTWAIT));
-            let Ok((n @ 1.., _)) = read else { return };
+            let read = from.read_now(&mut bench.scratch());
+            let Ok(n @ 1..) = read else { return };
             if self.write_scratch(n, to, meter, bench).is_err() {
                 return;
             }
@@ -158,18 +193,9 @@ impl Flow {
         }
     }
 
-    /// The end of stream, if that is what a read of 0 was: a failed socket reads 0 too, once its
-    /// error has been reported.
-    fn end(&mut self, from: &Stream, to: &Stream) -> Result<(), Fault> {
-        if let Some(error) = from.take_error() {
-            return Err(Fault { side: self.source(), errno: errno(&error) });
-        }
-        if let Err(error) = to.finish() {
-            let error = to.take_error().unwrap_or(error);
-            return Err(Fault { side: self.sink(), errno: errno(&error) });
-        }
-        self.state = State::Ended;
-        Ok(())
+    /// Why the far side cannot be told; its socket may know better than the call that failed.
+    fn unsent(&self, to: &Stream, error: io::Error) -> Fault {
+        Fault { side: self.sink(), errno: errno(&to.take_error().unwrap_or(error)) }
     }
 
     fn read(&mut self, from: &Stream, bench: &Workbench) -> Result<Got, Fault> {

@@ -20,13 +20,15 @@ use flow::Flow;
 pub use bench::{HELD_UP, MOST_PIPES, Workbench};
 pub use tally::{Meter, Tally};
 
-/// The two sockets of a session.
+/// The two streams of a session.
 #[derive(Debug)]
 pub struct Ends {
     /// The peer that connected to us.
     pub client: Stream,
     /// The peer we connected to.
     pub backend: Stream,
+    /// What was read of the client's bytes already; they go first.
+    pub head: Vec<u8>,
 }
 
 /// How a relay ended by itself.
@@ -53,11 +55,14 @@ pub struct Fault {
 /// Moves bytes both ways until both directions have ended or one side has failed.
 ///
 /// Dropping the future, like every end but a finished one, resets both sockets.
-pub async fn run(ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workbench) -> End {
+pub async fn run(mut ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workbench) -> End {
+    let head = std::mem::take(&mut ends.head);
+    let is_plain = ends.client.plain().is_some() && ends.backend.plain().is_some();
+    let mode = if is_plain { mode } else { RelayMode::Copy };
     let mut relay = Relay {
         ends: &ends,
-        up: Flow::new(Direction::Up, mode),
-        down: Flow::new(Direction::Down, mode),
+        up: Flow::new(Direction::Up, mode, head),
+        down: Flow::new(Direction::Down, mode, Vec::new()),
         first: None,
         meter,
         bench,
@@ -135,14 +140,18 @@ impl Relay<'_> {
 
     /// Moves what can be moved one way, and passes an end of stream on.
     fn turn(&mut self, cx: &mut Context<'_>, direction: Direction) -> Result<(), Fault> {
-        let Ends { client, backend } = self.ends;
-        let (flow, from, to, side) = match direction {
-            Direction::Up => (&mut self.up, client, backend, Side::Client),
-            Direction::Down => (&mut self.down, backend, client, Side::Backend),
+        let Ends { client, backend, .. } = self.ends;
+        let (flow, back, from, to, side) = match direction {
+            Direction::Up => (&mut self.up, &mut self.down, client, backend, Side::Client),
+            Direction::Down => (&mut self.down, &mut self.up, backend, client, Side::Backend),
         };
         if flow.turn(cx, from, to, self.meter, self.bench)? {
             self.first.get_or_insert(side);
             self.meter.tally.finished(direction);
+            if from.ends_both_ways() && !back.has_ended() {
+                back.wind_up();
+                cx.waker().wake_by_ref();
+            }
         }
         Ok(())
     }
@@ -151,7 +160,7 @@ impl Relay<'_> {
     /// together with a reset, and the write that met the reset comes first here. What can still be
     /// read is passed on before the other side is reset, as it would be without a proxy between.
     fn last_words(&mut self, fault: Fault) {
-        let Ends { client, backend } = self.ends;
+        let Ends { client, backend, .. } = self.ends;
         let (flow, from, to) = match fault.side {
             Side::Client => (&mut self.up, client, backend),
             _ => (&mut self.down, backend, client),

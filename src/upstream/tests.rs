@@ -65,7 +65,7 @@ fn by_port() -> Connector {
 
 fn some_stream() -> Stream {
     let (ours, _theirs) = tokio::net::UnixStream::pair().expect("a pair");
-    Stream::Unix(ours)
+    Stream::from(ours)
 }
 
 #[tokio::test(start_paused = true)]

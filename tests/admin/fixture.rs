@@ -92,7 +92,7 @@ impl Fixture {
             let (stream, peer) = socket.accept().await.unwrap();
             listening.live.cells.connections.inc();
             let accepted = Accepted {
-                stream: Stream::Tcp(stream),
+                stream: Stream::from(stream),
                 peer: Peer::tcp(peer),
                 listener: listening.live.clone(),
                 permit: self.state.gate.enter().await.unwrap(),

@@ -197,8 +197,11 @@ fn a_successor_keeps_its_unix_socket_when_its_predecessor_ends() {
     let client = Peer::connect_unix(&path);
     let server = backend.accept();
     old.signal(Signal::TERM);
-    thread::sleep(Duration::from_millis(500)); // its queue is empty and closed
-    assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
+    let by = Instant::now() + Duration::from_secs(5);
+    while std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        assert!(Instant::now() < by, "its queue is emptied and closed");
+        thread::sleep(Duration::from_millis(50));
+    }
     let _new = setup().start();
     client.close();
     server.close();

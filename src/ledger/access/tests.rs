@@ -40,7 +40,7 @@ impl Fixture {
         let (stream, peer) = accepted.unwrap();
         drop(client);
         let accepted = Accepted {
-            stream: Stream::Tcp(stream),
+            stream: Stream::from(stream),
             peer: Peer::tcp(peer),
             listener: self.listener.clone(),
             permit: Gate::new(1, Overflow::Refuse).enter().await.unwrap(),

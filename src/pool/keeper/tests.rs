@@ -36,7 +36,7 @@ impl World {
             async move {
                 match sick {
                     true => Err(ConnectError { reason: ConnectFailure::Refused, errno: Some(111) }),
-                    false => Ok(Stream::Unix(tokio::net::UnixStream::pair().expect("a pair").0)),
+                    false => Ok(Stream::from(tokio::net::UnixStream::pair().expect("a pair").0)),
                 }
             }
         }))
