@@ -124,7 +124,7 @@ mod tests {
     use tower::util::BoxCloneSyncService;
 
     use super::*;
-    use crate::admission::Gate;
+    use crate::admission::{Gate, Permit};
     use crate::balance::CATALOGUE;
     use crate::config::plan::Overflow;
     use crate::connect::{ConnectError, Dial};
@@ -177,16 +177,11 @@ mod tests {
             let (client, accepted) = tokio::join!(TcpStream::connect(address), self.socket.accept());
             let (stream, peer) = accepted.expect("a client");
             self.listener.cells.connections.inc();
-            let permit = self.gate.enter().await.expect("room");
-            let listener = self.listener.clone();
-            let accepted = Accepted {
-                stream: Stream::from(stream),
-                peer: Peer::tcp(peer),
-                listener,
-                permit,
-                at: std::time::Instant::now(),
-                header_by: None,
-            };
+            let (at, listener) = (std::time::Instant::now(), self.listener.clone());
+            let who = Some(Peer::tcp(peer));
+            let permit = Permit::take(&self.gate, &listener.entrance, who, at).await.expect("room");
+            let accepted =
+                Accepted { stream: Stream::from(stream), peer: Peer::tcp(peer), listener, permit, at, header_by: None };
             (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted)))
         }
 

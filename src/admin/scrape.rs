@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::State;
 pub use super::process::Process;
+use crate::admission::Gate;
 use crate::backend::Backend;
 use crate::config::plan::BackendAddress;
 use crate::discover::DiscoverError;
@@ -43,7 +44,7 @@ fn write(
     let mut page = Page::beside(format, parts * BYTES_EACH, others(state, &listeners, &pools));
     of_process(&mut page, state, &live);
     of_workers(&mut page, state);
-    of_listeners(&mut page, &listeners);
+    of_listeners(&mut page, &listeners, &state.gate);
     of_sessions(&mut page, &listeners);
     of_engines(&mut page, state);
     of_pools(&mut page, &pools);
@@ -159,7 +160,7 @@ fn of_workers(page: &mut Page, state: &State) {
     }
 }
 
-fn of_listeners(page: &mut Page, listeners: &[OfListener<'_>]) {
+fn of_listeners(page: &mut Page, listeners: &[OfListener<'_>], gate: &Gate) {
     let mut connections = page.family(f::LISTENER_CONNECTIONS);
     for listener in listeners {
         connections.sample(&listener.labels, &[], listener.census.connections);
@@ -167,6 +168,11 @@ fn of_listeners(page: &mut Page, listeners: &[OfListener<'_>]) {
     let mut active = page.family(f::LISTENER_ACTIVE);
     for listener in listeners {
         active.sample(&listener.labels, &[], listener.census.active);
+    }
+    let mut limit = page.family(f::LISTENER_LIMIT);
+    for listener in listeners {
+        let own = listener.live.entrance.limit().unwrap_or(usize::MAX);
+        limit.sample(&listener.labels, &[], own.min(gate.limit()));
     }
     let mut refused = page.family(f::LISTENER_REFUSED);
     for listener in listeners {

@@ -153,6 +153,7 @@ impl Assembly {
         }
         let limit = plan.max_connections.unwrap_or(usize::MAX).min(budget.sessions);
         self.state.gate.follow(limit, plan.overflow);
+        self.state.gate.follow_rate(plan.max_rate);
     }
 
     /// Lets go of listeners and pools that a reload removed and nobody uses any more. Says whether there are others.

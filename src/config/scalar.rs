@@ -30,7 +30,10 @@ pub(super) enum Scalar {
         whole_seconds: bool,
     },
     Size,
-    Rate,
+    /// Times a second, at least so many.
+    Rate {
+        min: u64,
+    },
     ByteRate,
     Share,
     /// A number of times, such as `2x`.
@@ -89,7 +92,9 @@ impl Scalar {
                 duration(node).and_then(|duration| check_duration(duration, min, max, whole_seconds))
             }
             Self::Size => text(node, "a size such as `64KiB`").and_then(units::parse_size).map(drop),
-            Self::Rate => rate(node).map(drop),
+            Self::Rate { min } => {
+                rate(node).and_then(|rate| if rate < min { Err(ZERO_RATE.to_owned()) } else { Ok(()) })
+            }
             Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
             Self::Share => share(node).map(drop),
             Self::Factor => factor(node).map(drop),
@@ -123,7 +128,7 @@ impl Scalar {
             Self::Weight => "a whole number from 1 to 65535",
             Self::Duration { .. } => "a duration such as `30s`",
             Self::Size => "a size such as `64KiB`",
-            Self::Rate => "a rate such as `50/s`",
+            Self::Rate { .. } => "a rate such as `50/s`",
             Self::ByteRate => "a bandwidth such as `10MiB/s`",
             Self::Share => "a share such as `20%`",
             Self::Factor => "a factor such as `2x`",
@@ -193,6 +198,9 @@ pub(super) fn share(node: &Node) -> Result<f64, String> {
         _ => text(node, "a share such as `20%`").and_then(units::parse_share),
     }
 }
+
+/// To refuse everyone is not what a rate is for.
+const ZERO_RATE: &str = "a rate of 0/s would let nobody in; the lowest is `1/s`, and without the key there is no limit";
 
 /// `50/s`, as times a second.
 pub(super) fn rate(node: &Node) -> Result<u64, String> {

@@ -188,7 +188,7 @@ impl<'a> Show<'a> {
             Scalar::ByteRate => text
                 .and_then(|text| super::units::parse_byte_rate(text).ok())
                 .map(|rate| format!("{}/s", format_size(rate))),
-            Scalar::Rate => scalar::rate(node).ok().map(|rate| format!("{rate}/s")),
+            Scalar::Rate { .. } => scalar::rate(node).ok().map(|rate| format!("{rate}/s")),
             Scalar::Share => text.and_then(|text| Some(format!("{}%", text.strip_suffix('%')?.parse::<f64>().ok()?))),
             Scalar::Ratio => scalar::ratio(node).ok().map(|ratio| ratio.to_string()),
             Scalar::Path => text.map(path),

@@ -5,7 +5,9 @@
 mod facts;
 mod proxy_protocol;
 
-use crate::admission::Permit;
+use std::time::Instant;
+
+use crate::admission::{Permit, turn_away};
 use crate::listener::Accepted;
 use crate::metrics::Refused;
 use crate::net::{Peer, Stream};
@@ -20,7 +22,7 @@ pub struct Inbound {
     pub stream: Stream,
     /// What was read of it already, to route it by: the backend gets these bytes first.
     pub head: Vec<u8>,
-    /// Its place under the process's limit.
+    /// Its places under the limits of the process, the listener and the client.
     pub permit: Permit,
     /// Where it wanted to go: our side of its socket, or what a header says.
     pub destination: Peer,
@@ -57,7 +59,7 @@ pub enum Turned {
 /// # Errors
 /// It did not say so as it must, or it has gone.
 pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
-    let Accepted { stream, peer, listener, permit, header_by, .. } = accepted;
+    let Accepted { stream, peer, listener, mut permit, header_by, at } = accepted;
     let (destination, introduction) = match header_by {
         None => (stream.local(), None),
         Some(by) => {
@@ -66,7 +68,16 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
                 error.complain(&listener, peer);
                 Turned::from(error)
             })?;
-            introduce(&header, fields, peer, stream.local())
+            let told = introduce(&header, fields, peer, stream.local());
+            let client = told.1.as_ref().map_or(peer, |introduction| introduction.client);
+            // The second gate. Whoever said nothing of itself has passed it at accept.
+            if let Err(reason) = permit.introduce(client, Instant::now()) {
+                listener.complain(reason, peer, client, Instant::now());
+                let until = at + listener.settings().timeouts.handshake;
+                turn_away(stream, listener.entrance.refuse_with(), until, || permit.hold());
+                return Err(Turned::Away(reason));
+            }
+            told
         }
     };
     Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None })

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ListenerLive;
-use crate::admission::{Gate, Permit};
-use crate::config::plan::{ListenerTcp, Others};
+use crate::admission::{Gate, Permit, turn_away};
+use crate::config::plan::{ListenerTcp, Others, RefuseWith};
 use crate::drain::{Lifecycle, Stage};
 use crate::metrics::{AcceptError, Refused};
 use crate::net::{BoundSocket, Peer, Stream, lengthen_queue, refuse_new_connections, retune_listener};
@@ -25,7 +25,7 @@ pub struct Accepted {
     pub peer: Peer,
     /// Where it arrived.
     pub listener: Arc<ListenerLive>,
-    /// Its place under the process's limit.
+    /// Its places under the limits of the process, the listener and, if it is known by now, the client.
     pub permit: Permit,
     /// When it was accepted.
     pub at: Instant,
@@ -79,9 +79,6 @@ const EMPTYING: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
-
-/// A peer that may not come in without a word that is not taken from it.
-struct Untrusted;
 
 enum Socket {
     Tcp(TcpListener),
@@ -180,47 +177,60 @@ impl Acceptor {
 
     /// Counts a client and hands it on, or refuses it.
     async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
-        let at = Instant::now();
-        let cells = &self.orders.listener.cells;
-        let Ok(header_by) = self.trust(peer, at) else {
-            // Like every refusal here a reset, and before it could take a place from anyone.
-            cells.connections.inc();
-            return cells.refused[Refused::ProxyUntrusted as usize].inc();
-        };
-        let permit = self.gate.enter().await;
-        // Not before: a client that waits here is neither refused nor active, so that the sum would be wrong.
-        cells.connections.inc();
+        let (at, listener) = (Instant::now(), &self.orders.listener);
+        let admitted = self.let_in(peer, at).await;
+        // Not before: a client that waits there is neither refused nor active, so that the sum would be wrong.
+        listener.cells.connections.inc();
+        match admitted {
+            Ok((permit, header_by)) => {
+                serve(Accepted { stream, peer, listener: listener.clone(), permit, at, header_by })
+            }
+            Err(reason) => self.refuse(stream, peer, at, reason),
+        }
+    }
+
+    /// The places of a client, and by when it must have said for whom it connects, if it is one that does. All others
+    /// pass the second gate here as well: they are the clients themselves.
+    ///
+    /// # Errors
+    /// Refuse it; it has taken no place from anyone.
+    async fn let_in(&self, peer: Peer, at: Instant) -> Result<(Permit, Option<Instant>), Refused> {
+        let listener = &self.orders.listener;
+        let header_by = self.trust(peer, at)?;
+        let client = header_by.is_none().then_some(peer);
+        let permit = Permit::take(&self.gate, &listener.entrance, client, at).await?;
         let waited = at.elapsed();
         if waited > Duration::from_millis(1) {
-            cells.accept_paused.add(waited);
+            listener.cells.accept_paused.add(waited);
         }
-        match permit {
-            Some(permit) => {
-                serve(Accepted { stream, peer, listener: self.orders.listener.clone(), permit, at, header_by });
-            }
-            // Dropping it is a reset: the client learns at once, and nothing lingers here.
-            None => cells.refused[Refused::MaxConnectionsProcess as usize].inc(),
-        }
+        Ok((permit, header_by))
     }
 
     /// By when this peer must say for whom it connects, if it is one that does.
     ///
     /// # Errors
     /// Its word is not taken here, and without one nobody comes in.
-    fn trust(&self, peer: Peer, at: Instant) -> Result<Option<Instant>, Untrusted> {
+    fn trust(&self, peer: Peer, at: Instant) -> Result<Option<Instant>, Refused> {
         let settings = self.orders.listener.settings();
         let Some(accept_proxy) = &settings.accept_proxy else { return Ok(None) };
         match (accept_proxy.trusts(peer.ip()), accept_proxy.others) {
             (true, _) => Ok(Some(at + accept_proxy.timeout)),
             (false, Others::Plain) => Ok(None),
-            (false, Others::Refuse) => {
-                if let Some(unsaid) = self.orders.listener.untrusted.may_say(at) {
-                    let listener = &self.orders.listener.name;
-                    tracing::warn!(%listener, %peer, unsaid, "refused: not in accept_proxy.from");
-                }
-                Err(Untrusted)
-            }
+            (false, Others::Refuse) => Err(Refused::ProxyUntrusted),
         }
+    }
+
+    /// Counts a refusal, and turns the client away.
+    fn refuse(&self, stream: Stream, peer: Peer, at: Instant, reason: Refused) {
+        let listener = &self.orders.listener;
+        listener.cells.refused[reason as usize].inc();
+        listener.complain(reason, peer, peer, at);
+        let manner = match reason {
+            // The process has no room even for silence, and with whoever is not trusted there is nothing to be orderly about.
+            Refused::MaxConnectionsProcess | Refused::RateProcess | Refused::ProxyUntrusted => RefuseWith::Reset,
+            _ => listener.entrance.refuse_with(),
+        };
+        turn_away(stream, manner, at + listener.settings().timeouts.handshake, || self.gate.hold());
     }
 
     /// Counts a failing accept, waits if waiting helps, and gives the next pause.

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::admission::Entrance;
 use crate::config::plan::{Listener, RelayMode};
 use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
+use crate::net::Peer;
 
 pub(crate) use accept::classify;
 pub use accept::{Accepted, Acceptor, Fate, Orders};
@@ -26,7 +28,11 @@ pub struct ListenerLive {
     pub cells: ListenerCells,
     /// Limits on time, read by living sessions.
     pub timeouts: LiveTimeouts,
-    /// Complaints about peers that may not say who the client is …
+    /// Who may come in.
+    pub entrance: Arc<Entrance>,
+    /// Complaints about those that may not …
+    pub refused: Grumble,
+    /// … about peers that may not say who the client is …
     pub untrusted: Grumble,
     /// … and about those that may, and do not.
     pub invalid: Grumble,
@@ -38,12 +44,15 @@ pub struct ListenerLive {
 impl ListenerLive {
     /// A listener as configured, in a process of so many workers.
     pub fn new(settings: Listener, workers: usize) -> Self {
+        let now = Instant::now();
         let live = Self {
             name: settings.name.clone(),
             cells: ListenerCells::default(),
             timeouts: LiveTimeouts::default(),
-            untrusted: Grumble::new(Instant::now()),
-            invalid: Grumble::new(Instant::now()),
+            entrance: Arc::new(Entrance::new(&settings.admission, now)),
+            refused: Grumble::new(now),
+            untrusted: Grumble::new(now),
+            invalid: Grumble::new(now),
             settings: ArcSwap::from_pointee(settings.clone()),
             routes: Mutex::default(),
             workers,
@@ -55,6 +64,7 @@ impl ListenerLive {
     /// Takes over new settings; sessions that live follow them.
     pub fn follow(&self, settings: Listener) {
         self.timeouts.set(settings.timeouts.idle, settings.timeouts.half_closed, settings.timeouts.session);
+        self.entrance.follow(&settings.admission);
         self.settings.store(Arc::new(settings));
     }
 
@@ -66,6 +76,19 @@ impl ListenerLive {
     /// Its settings now; for a short look, as a guard that is not to be kept.
     pub fn settings(&self) -> arc_swap::Guard<Arc<Listener>> {
         self.settings.load()
+    }
+
+    /// Says that a client was refused at a gate, and why: now and then, for whoever can connect could else fill a disk.
+    pub fn complain(&self, reason: Refused, peer: Peer, client: Peer, at: Instant) {
+        let (listener, untrusted) = (&self.name, reason == Refused::ProxyUntrusted);
+        let grumble = if untrusted { &self.untrusted } else { &self.refused };
+        match grumble.may_say(at) {
+            None => {}
+            Some(unsaid) if untrusted => {
+                tracing::warn!(%listener, %peer, unsaid, "refused: not in accept_proxy.from");
+            }
+            Some(unsaid) => tracing::warn!(%listener, %peer, %client, %reason, unsaid, "refused"),
+        }
     }
 
     /// The addresses as configured.

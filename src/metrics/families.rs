@@ -74,6 +74,7 @@ families! {
 
     LISTENER_CONNECTIONS "peerway_listener_connections_total" Counter ["listener"] "Connections accepted; refused, closed and active ones add up to it.";
     LISTENER_ACTIVE "peerway_listener_active_connections" Gauge ["listener"] "Sessions that live now.";
+    LISTENER_LIMIT "peerway_listener_connections_limit" Gauge ["listener"] "Sessions that the listener serves at once at most: its own limit, or the process's if that is lower.";
     LISTENER_REFUSED "peerway_listener_refused_total" Counter ["listener" "reason"] "Connections refused at a gate, by reason.";
     LISTENER_ACCEPT_ERRORS "peerway_listener_accept_errors_total" Counter ["listener" "class"] "Calls of accept that failed, by class.";
     ACCEPT_PAUSED "peerway_accept_paused_seconds_total" Counter [] "Time not accepting for want of descriptors, memory or places, over all workers.";

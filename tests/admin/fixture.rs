@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use peerway::admin::{Desk, Door, Endpoint, Origin, State, Upgrades};
-use peerway::admission::Gate;
+use peerway::admission::{Gate, Permit};
 use peerway::balance::CATALOGUE;
 use peerway::config::{self, plan::Plan};
 use peerway::drain::{Lifecycle, Stage};
@@ -91,12 +91,14 @@ impl Fixture {
             let client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
             let (stream, peer) = socket.accept().await.unwrap();
             listening.live.cells.connections.inc();
+            let (at, client) = (Instant::now(), Some(Peer::tcp(peer)));
+            let entrance = &listening.live.entrance;
             let accepted = Accepted {
                 stream: Stream::from(stream),
                 peer: Peer::tcp(peer),
                 listener: listening.live.clone(),
-                permit: self.state.gate.enter().await.unwrap(),
-                at: Instant::now(),
+                permit: Permit::take(&self.state.gate, entrance, client, at).await.unwrap(),
+                at,
                 header_by: None,
             };
             let entry = self.state.ledger.open(&accepted, 0);

@@ -32,6 +32,7 @@ impl<'a> Decoder<'a, '_> {
             pool: pool.unwrap_or_default(),
             accept_proxy: self.accept_proxy(section, &bind),
             bind,
+            admission: self.admission(&section.section("admission")),
             timeouts: timeouts(&section.section("timeouts")),
             relay: section.read("relay", word(&words)).unwrap_or(RelayMode::Auto),
             on_remove: on_change(section, "on_remove"),
@@ -94,6 +95,7 @@ impl<'a> Decoder<'a, '_> {
 
 fn timeouts(section: &Section<'_>) -> Timeouts {
     Timeouts {
+        handshake: section.value("handshake", scalar::duration),
         idle: section.optional("idle", scalar::duration),
         half_closed: section.optional("half_closed", scalar::duration),
         session: section.optional("session", scalar::duration),

@@ -2,6 +2,7 @@
 //!
 //! Values that the checks refused read as absent here, so nothing is reported twice.
 
+mod admission;
 mod connect;
 mod health;
 mod intake;
@@ -12,6 +13,7 @@ mod process;
 mod reload;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         workers: decoder.workers(),
         max_connections: decoder.max_connections(),
         overflow: decoder.overflow(),
+        max_rate: decoder.max_rate(),
         shutdown: decoder.shutdown(),
         upgrade: decoder.upgrade(),
         state_file: decoder.state_file(),
@@ -113,6 +116,11 @@ fn zone(section: &Section<'_>) -> Option<Arc<str>> {
 /// A count whose range the table keeps within 32 bits.
 fn small(node: &Node) -> Result<u32, String> {
     scalar::count(node).and_then(|number| u32::try_from(number).map_err(|_| "too large".to_owned()))
+}
+
+/// A rate that lets something through. The checks have refused zero.
+fn some_rate(node: &Node) -> Result<NonZeroU64, String> {
+    scalar::rate(node).and_then(|rate| NonZeroU64::new(rate).ok_or_else(|| "zero".to_owned()))
 }
 
 /// A count of things in memory.

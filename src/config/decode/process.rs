@@ -1,6 +1,6 @@
 //! The process: workers, limits, endpoints, logs.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::super::plan::{
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
 use super::super::tree::Node;
-use super::{Decoder, PoolNames, off_or_duration, size};
+use super::{Decoder, PoolNames, off_or_duration, size, some_rate};
 
 impl<'a> Decoder<'a, '_> {
     pub(super) fn workers(&self) -> Workers {
@@ -30,6 +30,10 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn overflow(&self) -> Overflow {
         let words = [("refuse", Overflow::Refuse), ("wait", Overflow::Wait)];
         self.root.read("overflow", word(&words)).unwrap_or(Overflow::Refuse)
+    }
+
+    pub(super) fn max_rate(&self) -> Option<NonZeroU64> {
+        self.root.given("max_rate", some_rate)
     }
 
     pub(super) fn shutdown(&self) -> Shutdown {

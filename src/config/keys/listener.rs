@@ -3,8 +3,8 @@
 use super::super::scalar::Scalar;
 use super::shared::{ACCESS_LOG, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
 use super::{
-    BOOL, BYTE_RATE, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, RATE, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF,
-    count, seconds,
+    BOOL, BYTE_RATE, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
+    TIMEOUT_OR_OFF, count, seconds,
 };
 
 /// `listeners.NAME`.
@@ -54,11 +54,13 @@ pub(in super::super) const LISTENER: &[Key] = &[
          works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
     Key::new(
         "admission",
-        Kind::Map(ADMISSION),
-        "Who may connect, how many and how often. In `allow` and `deny` the longest matching prefix decides, and `deny` \
-         wins a tie; with any `allow`, what matches nothing is refused.",
-    )
-    .later(),
+        Kind::Either(&[OFF, Kind::Map(ADMISSION)]),
+        "Who may connect, how many and how often. Behind another load balancer (`accept_proxy`) `allow`, `deny` and \
+         `per_client` are about the client that the header names; a header that names nobody leaves the peer itself the \
+         client. What one client alone may do is looked at first, so that one that does too much takes nothing from the \
+         others, and a connection that is refused counts for no limit. A reload changes all of this for living sessions too: \
+         a lower limit ends nobody, and lets nobody in until there are fewer. During an upgrade each process counts its own.",
+    ),
     Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time. A session that reaches one is reset on each side that has not finished: a peer never takes a \
          session that was cut for one that ended well. A reload changes them for living sessions too, within a second or \
          two."),
@@ -194,33 +196,82 @@ const MIN_VERSION: Kind = Kind::Choice(MIN_VERSION_WORDS);
 const MIN_VERSION_WORDS: &[Choice] = &[Choice::word("1.2", "TLS 1.2"), Choice::word("1.3", "TLS 1.3")];
 
 const ADMISSION: &[Key] = &[
-    Key::new("allow", TEXTS, "Networks that may connect.").example("[10.0.0.0/8]"),
-    Key::new("deny", TEXTS, "Networks that may not.").example("[10.1.0.0/16]"),
-    Key::new("max_connections", count(1, MANY), "Sessions at once.").example("10000"),
-    Key::new("max_rate", RATE, "New connections a second.").example("1000/s"),
-    Key::new("per_client", Kind::Map(PER_CLIENT), "The same for each client address."),
-    Key::new("refuse_with", REFUSE_WITH, "How connections are turned away.").default("reset"),
+    Key::new(
+        "allow",
+        NETWORKS,
+        "Networks that may connect, one or a list of them. With any of them, whoever is in neither list is refused. The \
+         longest prefix that holds the client decides, and `deny` wins a tie. Long lists cost no more than short ones. The \
+         word `unix` stands for peers on a unix socket, who have no address.",
+    )
+    .example("[10.0.0.0/8]"),
+    Key::new("deny", NETWORKS, "Networks that may not, likewise. They are refused as `denied`.").example("[10.1.0.0/16]"),
+    Key::new(
+        "max_connections",
+        SOME_OR_OFF,
+        "Sessions at once. Those beyond it are refused as `max_connections_listener`, whatever `overflow` says.",
+    )
+    .example("10000"),
+    Key::new(
+        "max_rate",
+        SOME_RATE_OR_OFF,
+        "New connections a second. As many as a second brings may come at once; those beyond are refused as \
+         `rate_listener`.",
+    )
+    .example("1000/s"),
+    Key::new(
+        "per_client",
+        Kind::Either(&[OFF, Kind::Map(PER_CLIENT)]),
+        "The same for each client address. All peers on unix sockets together are one client.",
+    ),
+    Key::new(
+        "refuse_with",
+        REFUSE_WITH,
+        "How connections are turned away for any of the above. Those that the process has no room for, and those without a \
+         valid PROXY header, are always reset.",
+    )
+    .default("reset"),
 ];
 
 const PER_CLIENT: &[Key] = &[
-    Key::new("max_connections", count(1, MANY), "Sessions at once.").example("100"),
-    Key::new("rate", RATE, "New connections a second.").example("50/s"),
+    Key::new(
+        "max_connections",
+        SOME_OR_OFF,
+        "Sessions at once. Those beyond it are refused as `max_connections_client`.",
+    )
+    .example("100"),
+    Key::new(
+        "rate",
+        SOME_RATE_OR_OFF,
+        "New connections a second. As many as a second brings may come at once; those beyond are refused as `rate_client`. \
+         Clients without a session are remembered for at most a second, and at most 65536 of them: a flood from more \
+         addresses than that within a second makes Peerway forget early who left first.",
+    )
+    .example("50/s"),
     Key::new("prefix_v6", count(1, 128), "IPv6 addresses that share so many leading bits count as one client.")
         .default("64"),
 ];
 
+const SOME_OR_OFF: Kind = Kind::Either(&[OFF, count(1, MANY)]);
+const NETWORKS: Kind = Kind::Either(&[OFF, Kind::List(&Kind::Either(&[FROM_UNIX, Kind::Scalar(Scalar::Network)]))]);
+
 const REFUSE_WITH: Kind = Kind::Choice(REFUSE_WITH_WORDS);
 const REFUSE_WITH_WORDS: &[Choice] = &[
     Choice::word("reset", "a reset"),
-    Choice::word("close", "an orderly end"),
+    Choice::word("close", "an orderly end; a client that has sent something already is reset right behind it"),
     Choice::word(
         "drop",
-        "silence: hold the socket unread until `timeouts.handshake`, then reset; at most 1 % of `max_connections` of them",
+        "silence: hold the socket unread until `timeouts.handshake`, then reset. At most 1 % of `max_connections` of the \
+         process are held, at least one, each in the place of a session; those beyond are reset at once",
     ),
 ];
 
 const TIMEOUTS: &[Key] = &[
-    Key::new("handshake", TIMEOUT, "From accept to the end of the TLS handshake.").default("5s").later(),
+    Key::new(
+        "handshake",
+        TIMEOUT,
+        "From accept to the end of the TLS handshake. So long clients are held, too, that are refused in silence.",
+    )
+    .default("5s"),
     Key::new("sniff", TIMEOUT, "From accept until the first bytes decided the route.").default("3s").later(),
     Key::new("idle", TIMEOUT_OR_OFF, "No byte in either direction for so long.").default("1h"),
     Key::new(

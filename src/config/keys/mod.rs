@@ -190,7 +190,9 @@ const NAME: Kind = Kind::Scalar(Scalar::Name);
 const PATH: Kind = Kind::Scalar(Scalar::Path);
 const PATHS: Kind = Kind::List(&PATH);
 const SHARE: Kind = Kind::Scalar(Scalar::Share);
-const RATE: Kind = Kind::Scalar(Scalar::Rate);
+const RATE: Kind = Kind::Scalar(Scalar::Rate { min: 0 });
+/// A rate that lets someone through.
+const SOME_RATE_OR_OFF: Kind = Kind::Either(&[shared::OFF, Kind::Scalar(Scalar::Rate { min: 1 })]);
 const BYTE_RATE: Kind = Kind::Scalar(Scalar::ByteRate);
 const FACTOR: Kind = Kind::Scalar(Scalar::Factor);
 const PORT: Kind = count(1, 65_535);

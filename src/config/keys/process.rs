@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::scalar::Scalar;
 use super::shared::{ACCESS_LOG, AUTO, OFF, ZONE_NAME};
 use super::{
-    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, RATE, SPAN, TIMEOUT,
-    TIMEOUT_OR_OFF, count, duration,
+    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, SOME_RATE_OR_OFF, SPAN,
+    TIMEOUT, TIMEOUT_OR_OFF, count, duration,
 };
 
 /// The top level.
@@ -36,9 +36,13 @@ pub(in super::super) const ROOT: &[Key] = &[
     )
     .default("auto"),
     Key::new("overflow", OVERFLOW, "What happens to a connection beyond `max_connections`.").default("refuse"),
-    Key::new("max_rate", RATE, "New connections a second in the whole process; those beyond it are reset.")
-        .example("5000/s")
-        .later(),
+    Key::new(
+        "max_rate",
+        SOME_RATE_OR_OFF,
+        "New connections a second in the whole process. As many as a second brings may come at once; those beyond are reset \
+         and counted as `rate_process`, also with `overflow: wait`, which is about `max_connections` alone.",
+    )
+    .example("5000/s"),
     Key::new(
         "shutdown",
         Kind::Map(SHUTDOWN),

@@ -6,17 +6,14 @@ use super::*;
 
 /// Every key that is known and refused. It may only shrink: a feature that is built takes its lines away.
 const NOT_SUPPORTED: &[&str] = &[
-    "max_rate",
     "sandbox",
     "workers.busy_poll",
     "admin.tls",
     "listeners.routes",
     "listeners.starttls",
     "listeners.tls",
-    "listeners.admission",
     "listeners.bandwidth",
     "listeners.bind.transparent",
-    "listeners.timeouts.handshake",
     "listeners.timeouts.sniff",
     "pools.discover",
     "pools.tls",

@@ -3,19 +3,23 @@
 //! Everything here is valid by construction: names resolve, addresses parse, defaults are filled in.
 //! No other module sees YAML.
 
+mod access;
+mod admission;
 mod health;
 mod intake;
 mod reload;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Setting;
 
+pub use access::{AccessList, Networks};
+pub use admission::{Admission, PerClient, RefuseWith};
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
 pub use intake::{AcceptProxy, Others};
 pub use reload::{Guard, Reload};
@@ -29,6 +33,8 @@ pub struct Plan {
     pub max_connections: Option<usize>,
     /// What happens to a connection beyond `max_connections`.
     pub overflow: Overflow,
+    /// New connections a second in the process; `None` is any number.
+    pub max_rate: Option<NonZeroU64>,
     /// How the process ends.
     pub shutdown: Shutdown,
     /// What becomes of sessions when another process takes over.
@@ -199,6 +205,8 @@ pub struct Listener {
     pub pool: Arc<str>,
     /// Who says by a PROXY header who the client is; `None` is nobody.
     pub accept_proxy: Option<AcceptProxy>,
+    /// Who may come in.
+    pub admission: Admission,
     /// Limits on time.
     pub timeouts: Timeouts,
     /// How bytes are moved.
@@ -239,6 +247,8 @@ impl fmt::Display for BindAddress {
 /// `timeouts` of a listener; `None` is `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From accept to the end of the TLS handshake; and so long clients are held that are refused in silence.
+    pub handshake: Duration,
     /// No byte in either direction for so long.
     pub idle: Option<Duration>,
     /// After one FIN: no byte for so long in the direction still open.

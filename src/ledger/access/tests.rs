@@ -1,7 +1,7 @@
 //! The access log: which lines are written, and what they say.
 
 use super::*;
-use crate::admission::Gate;
+use crate::admission::{Gate, Permit};
 use crate::config::plan::Overflow;
 use crate::intake::{Facts, Introduction};
 use crate::ledger::{Entry, Ledger};
@@ -39,12 +39,13 @@ impl Fixture {
         let (client, accepted) = tokio::join!(TcpStream::connect(socket.local_addr().unwrap()), socket.accept());
         let (stream, peer) = accepted.unwrap();
         drop(client);
+        let (gate, at) = (Gate::new(1, Overflow::Refuse), Instant::now());
         let accepted = Accepted {
             stream: Stream::from(stream),
             peer: Peer::tcp(peer),
             listener: self.listener.clone(),
-            permit: Gate::new(1, Overflow::Refuse).enter().await.unwrap(),
-            at: Instant::now(),
+            permit: Permit::take(&gate, &self.listener.entrance, None, at).await.unwrap(),
+            at,
             header_by: None,
         };
         self.ledger.open(&accepted, 0)

@@ -1,0 +1,168 @@
+//! What each client of a listener has: its sessions, and how many of its connections came lately.
+//!
+//! Memory is bounded whoever comes. A client is remembered while it has sessions, of which there are at most as many as
+//! the process may have, and after the last one until its bucket is full again, which takes no more than a second: by
+//! then it is like one who was never here. Of those without a session at most [`RESTING`] a shard are remembered; beyond
+//! that whoever has rested for longest is forgotten early. So a flood of sources locks nobody out, and lets nobody have
+//! more sessions than it may. To have its bucket filled early a client would need 65 536 others to come and go since its
+//! own last session ended, all within a second.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap, RandomState};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::rate::Pace;
+use crate::metrics::Refused;
+use crate::net::Peer;
+
+/// Workers seldom meet in one of so many.
+const SHARDS: usize = 16;
+/// Clients without a session that a shard remembers.
+const RESTING: usize = 4096;
+/// Of those, looked at each time someone comes or goes: more than can have been added since.
+const STEP: usize = 8;
+
+/// One client: an IPv4 address, the leading bits of an IPv6 address, or all peers on unix sockets together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ClientKey(u128);
+
+impl ClientKey {
+    /// The client at `peer`, if so many leading bits of an IPv6 address tell clients apart.
+    pub(super) fn new(peer: Peer, prefix_v6: u8) -> Self {
+        match peer.ip().map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => Self(ip.to_ipv6_mapped().to_bits()),
+            Some(IpAddr::V6(ip)) => {
+                let behind = 128 - u32::from(prefix_v6.clamp(1, 128));
+                Self(ip.to_bits() >> behind << behind)
+            }
+            // A multicast address: nobody connects from there.
+            None => Self(u128::MAX),
+        }
+    }
+}
+
+/// What a client may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_connections: Option<u32>,
+    pub(super) pace: Option<Pace>,
+}
+
+/// The clients of one listener.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    /// Keyed anew in each process, so that nobody can choose addresses that all fall into one place.
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    known: HashMap<ClientKey, Client>,
+    /// Clients that had no session when they were put here, each once, and until when they are to be remembered.
+    resting: VecDeque<(ClientKey, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    sessions: u32,
+    /// When its bucket is full again.
+    full_at: u64,
+    /// Whether it is in `resting`.
+    rests: bool,
+}
+
+impl Clients {
+    /// Lets one more session of a client in, or says which limit forbids it; then nothing is taken.
+    pub(super) fn enter(&self, key: ClientKey, limits: Limits, now: u64) -> Result<(), Refused> {
+        let mut shard = self.shard(key);
+        shard.forget_rested(now);
+        // Every limit is at least 1, so whoever is not known is let in.
+        let client = shard.known.entry(key).or_default();
+        if limits.max_connections.is_some_and(|max| client.sessions >= max) {
+            return Err(Refused::MaxConnectionsClient);
+        }
+        if let Some(pace) = limits.pace {
+            client.full_at = pace.take(client.full_at, now).ok_or(Refused::RateClient)?;
+        }
+        client.sessions += 1;
+        Ok(())
+    }
+
+    /// One session of a client has ended; with a pace it is one that never was, and its turn is given back.
+    pub(super) fn leave(&self, key: ClientKey, never_was: Option<Pace>, now: u64) {
+        let mut shard = self.shard(key);
+        shard.leave(key, never_was, now);
+        shard.forget_rested(now);
+    }
+
+    fn shard(&self, key: ClientKey) -> MutexGuard<'_, Shard> {
+        let shard = self.hasher.hash_one(key) as usize % SHARDS;
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn leave(&mut self, key: ClientKey, never_was: Option<Pace>, now: u64) {
+        let Entry::Occupied(mut entry) = self.known.entry(key) else { return };
+        let client = entry.get_mut();
+        client.sessions = client.sessions.saturating_sub(1);
+        if let Some(pace) = never_was {
+            client.full_at = pace.give_back(client.full_at);
+        }
+        if client.sessions > 0 || client.rests {
+            return;
+        }
+        if client.full_at <= now {
+            entry.remove();
+            return;
+        }
+        client.rests = true;
+        self.resting.push_back((key, client.full_at));
+        if self.resting.len() > RESTING {
+            self.forget_one();
+        }
+    }
+
+    /// Forgets some of those whose time is up.
+    fn forget_rested(&mut self, now: u64) {
+        for _ in 0..STEP {
+            match self.resting.front() {
+                Some((key, until)) if *until <= now => self.wake(*key, |client| client.full_at <= now),
+                _ => return,
+            }
+        }
+    }
+
+    /// Makes room: forgets whoever rests for longest, and has not come again since.
+    fn forget_one(&mut self) {
+        for _ in 0..STEP {
+            let Some((key, until)) = self.resting.front().copied() else { return };
+            self.wake(key, |client| client.full_at <= until);
+            if self.resting.len() <= RESTING {
+                return;
+            }
+        }
+        // All of these have come again: then it is one of them.
+        if let Some((key, _)) = self.resting.front().copied() {
+            self.wake(key, |_| true);
+        }
+    }
+
+    /// Takes the first one, of this key, out of `resting`: it is forgotten if it is without a session and `may_go`, and
+    /// put back at the end if only the latter is not so.
+    fn wake(&mut self, key: ClientKey, may_go: impl FnOnce(&Client) -> bool) {
+        self.resting.pop_front();
+        let Entry::Occupied(mut entry) = self.known.entry(key) else { return };
+        match entry.get() {
+            client if client.sessions > 0 => entry.get_mut().rests = false,
+            client if may_go(client) => drop(entry.remove()),
+            client => self.resting.push_back((key, client.full_at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
