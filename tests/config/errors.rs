@@ -92,7 +92,7 @@ fn unknown_and_duplicate_keys() {
         (
             listener("qqq: 1"),
             &[
-                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `accept_proxy`, `timeouts`, `relay`, `on_remove`, `tcp` and `log`",
+                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` and `log`",
             ],
         ),
         (
@@ -118,13 +118,13 @@ fn unknown_and_duplicate_keys() {
         (
             top("'': 1"),
             &[
-                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
+                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
             ],
         ),
         (
             top("1: 2"),
             &[
-                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
+                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
             ],
         ),
     ]);
@@ -251,7 +251,7 @@ fn wrong_values_of_the_process() {
         (
             before_pools("listeners: { l: [] }\n"),
             &[
-                "1:17: listeners.l: expected a map with `bind`, `pool`, `accept_proxy`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found a list",
+                "1:17: listeners.l: expected a map with `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found a list",
             ],
         ),
         (
@@ -477,7 +477,9 @@ fn wrong_listeners() {
         ),
         (
             listener("timeouts: off"),
-            &["5:15: listeners.l.timeouts: expected a map with `idle`, `half_closed` or `session`, found `off`"],
+            &[
+                "5:15: listeners.l.timeouts: expected a map with `handshake`, `idle`, `half_closed` or `session`, found `off`",
+            ],
         ),
         (listener("relay: fast"), &["5:12: listeners.l.relay: expected `auto`, `copy` or `splice`, found `fast`"]),
         (listener("relay: { copy: 1 }"), &["5:20: listeners.l.relay.copy: `copy` takes no value"]),
@@ -1056,7 +1058,7 @@ fn errors_in_defaults_are_reported_once_and_there() {
         (
             before_pools("defaults: { listener: off }\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
             &[
-                "1:23: defaults.listener: expected a map with `bind`, `pool`, `accept_proxy`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found `off`",
+                "1:23: defaults.listener: expected a map with `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found `off`",
             ],
         ),
     ]);

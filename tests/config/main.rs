@@ -1,6 +1,7 @@
 //! Configuration files as users write them: what loads, what is refused, and in which words.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod admission;
 mod defaults;
 mod errors;
 mod files;

@@ -42,6 +42,14 @@ impl Peer {
         Ok(Self::new(socket, CLIENT, SERVER))
     }
 
+    /// The same from an address of this machine, such as any of 127.0.0.0/8.
+    pub(crate) fn try_connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        Ok(Self::new(socket, CLIENT, SERVER))
+    }
+
     /// Connects to a unix socket.
     #[track_caller]
     pub(crate) fn connect_unix(path: &Path) -> Self {
