@@ -19,7 +19,7 @@ pub fn turn_away(stream: Stream, manner: RefuseWith, until: Instant, hold: impl 
         RefuseWith::Reset => drop(stream),
         RefuseWith::Close => {
             // Gone already, if that fails.
-            let _ = stream.finish();
+            let _ = stream.try_finish();
             stream.close_delivered();
         }
         RefuseWith::Drop => {

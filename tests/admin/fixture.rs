@@ -91,13 +91,13 @@ impl Fixture {
             let client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
             let (stream, peer) = socket.accept().await.unwrap();
             listening.live.cells.connections.inc();
-            let (at, client) = (Instant::now(), Some(Peer::tcp(peer)));
+            let (at, who) = (Instant::now(), Some(Peer::tcp(peer)));
             let entrance = &listening.live.entrance;
             let accepted = Accepted {
                 stream: Stream::from(stream),
                 peer: Peer::tcp(peer),
                 listener: listening.live.clone(),
-                permit: Permit::take(&self.state.gate, entrance, client, at).await.unwrap(),
+                permit: Permit::take(&self.state.gate, entrance, who, at).await.unwrap(),
                 at,
                 header_by: None,
             };
