@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::support::{Setup, descriptors, eventually};
+use crate::support::{Setup, eventually};
 
 #[test]
 fn close_is_an_orderly_end() {
@@ -25,6 +25,13 @@ fn close_is_an_orderly_end_for_a_client_that_was_introduced_too() {
     refused(&proxy, "denied", 1);
 }
 
+/// Sockets that it has open.
+fn sockets(proxy: &Proxy) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
 /// Ten places for sessions, so one of them for silence.
 fn silent() -> Setup {
     let admission = "admission: { deny: [127.0.0.2/32, 192.0.2.0/24], refuse_with: drop }";
@@ -35,7 +42,7 @@ fn silent() -> Setup {
 fn drop_is_silence_until_the_handshake_would_be_over() {
     let backend = Backend::new();
     let proxy = silent().backend(&backend).listener("timeouts: { handshake: 2s }").start();
-    let before = descriptors(proxy.id());
+    let before = sockets(&proxy);
     let started = Instant::now();
     let mut held = client(&proxy, 2);
     held.say(100);
@@ -46,7 +53,7 @@ fn drop_is_silence_until_the_handshake_would_be_over() {
     held.hear_reset_within(Duration::from_secs(10));
     assert!(started.elapsed() >= Duration::from_millis(1900), "{:?}", started.elapsed());
     refused(&proxy, "denied", 2);
-    eventually("no descriptor is left", || (descriptors(proxy.id()) <= before).then_some(()));
+    eventually("no socket is left", || (sockets(&proxy) <= before).then_some(()));
     is_over(&proxy);
 }
 
@@ -91,10 +98,10 @@ fn silence_is_bounded() {
     let admission = "admission: { deny: 127.0.0.2/32, refuse_with: drop }";
     let setup = Setup::to([&backend]).process("max_connections: 500").listener(admission);
     let proxy = setup.listener("timeouts: { handshake: 1m }").start();
-    let before = descriptors(proxy.id());
+    let before = sockets(&proxy);
     let crowd: Vec<_> = (0..400).filter_map(|_| from(proxy.address("front"), 2).ok()).collect();
     refused(&proxy, "denied", 400);
-    let held = descriptors(proxy.id()) - before;
-    assert!((1..=5 + 3).contains(&held), "{held} more descriptors for {} clients", crowd.len());
+    let held = sockets(&proxy) - before;
+    assert!((1..=5 + 3).contains(&held), "{held} more sockets for {} clients", crowd.len());
     is_served(&proxy, &backend, 1);
 }
