@@ -31,4 +31,21 @@ impl<'a> Fields<'a> {
         self.take(1)?;
         Some(text)
     }
+
+    /// The next two bytes as a number, the high one first.
+    pub(super) fn number(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// The bytes behind the next one, which counts them.
+    pub(super) fn prefixed_8(&mut self) -> Option<Self> {
+        let count = self.byte()?;
+        self.take(count.into()).map(Self)
+    }
+
+    /// The bytes behind the next two, which count them.
+    pub(super) fn prefixed_16(&mut self) -> Option<Self> {
+        let count = self.number()?;
+        self.take(count.into()).map(Self)
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A parser looks at all bytes that have come so far and takes what it needs off their front.
 
+pub mod client_hello;
 mod fields;
 pub mod grpc;
 pub mod mysql;
