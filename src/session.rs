@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
+use tokio::time::sleep_until;
 
 use crate::connect::{Caller, Connector};
-use crate::intake::{self, Inbound};
+use crate::intake::{self, Facts, Inbound, Introduction};
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
 use crate::net::{Peer, Stream, errno, unless_failed};
+use crate::pool::Pool;
 use crate::relay::{self, Ends, Meter, Workbench};
-use crate::route::Live;
+use crate::route::{Found, Lead, Live, Shown};
 use crate::upstream::{self, DialError, Dialed};
-use crate::wire::proxy::UNIQUE_ID;
+use crate::wire::proxy::{ALPN, UNIQUE_ID};
 
 /// What every session of one worker is served with.
 #[derive(Debug)]
@@ -43,15 +45,20 @@ pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
 }
 
 async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
-    let Inbound { stream: client, head, permit: _held, destination, introduction, facts } =
-        intake::receive(accepted).await?;
-    entry.introduced(introduction);
-    entry.shown(facts);
+    let mut inbound = intake::receive(accepted).await?;
+    entry.introduced(inbound.introduction.take());
+    let pool = match choose(ctx, entry, &mut inbound).await? {
+        Lead::Pool(pool) => pool,
+        Lead::Reject => return Err(Failure::Rejected),
+        Lead::Drop => return Err(keep_silent(entry, inbound).await),
+        Lead::Nowhere => return Err(Failure::NoRoute),
+    };
+    let Inbound { stream: client, head, permit: _held, destination, .. } = inbound;
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
-    let dialed = Box::pin(reach(ctx, entry, &client, &head, destination)).await?;
+    let dialed = Box::pin(reach(ctx, entry, &pool, &client, &head, destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;
     let record = entry.record();
-    let (listener, pool, route) = (&record.listener, entry.pool().ok_or(Failure::NoRoute)?, record.cells());
+    let (listener, route) = (&record.listener, record.cells());
     let meter = Meter {
         tally: &record.tally,
         route: route.bytes.of(ctx.bench.worker()),
@@ -64,22 +71,67 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
     Ok(Outcome::relayed(end, record.phase()))
 }
 
-/// Routes and dials, and gives up at once if the client's socket fails meanwhile.
+/// Finds out where the session goes, and reads no more of the client's bytes than that takes.
+async fn choose(ctx: &Context, entry: &Entry, inbound: &mut Inbound) -> Result<Lead, Failure> {
+    let live = ctx.live.load_full(); // one configuration for the whole choice, and not longer
+    let record = entry.record();
+    let table = live.routes(&record.listener).ok_or(Failure::NoRoute)?;
+    let authority = record.introduction().as_deref().and_then(Introduction::authority);
+    let judge = |head: &[u8], facts: Option<&Facts>| {
+        let (client, port, authority) = (record.client().ip(), record.local.port(), authority.as_deref());
+        let found = table.find(&Shown { client, port, facts, head, authority });
+        (found != Found::Undecided).then_some(found)
+    };
+    let found = match judge(&inbound.head, inbound.facts.as_deref()) {
+        Some(found) => Ok(found),
+        None => {
+            let by = record.started + record.listener.settings().timeouts.sniff;
+            Box::pin(intake::sniff(inbound, by, &record.listener, judge)).await
+        }
+    };
+    entry.shown(inbound.facts.take());
+    let found = found?;
+    if let Found::Route(index) = found {
+        entry.matched(index);
+    }
+    Ok(table.lead(found, record.client()))
+}
+
+/// Holds a client, unread, until it leaves or the time for its handshake is over.
+async fn keep_silent(entry: &Entry, inbound: Inbound) -> Failure {
+    let Inbound { stream, permit, .. } = inbound;
+    let record = entry.record();
+    if let Some(held) = permit.hold() {
+        let until = record.started + record.listener.settings().timeouts.handshake;
+        let _ = unless_failed(&stream, sleep_until(until.into())).await;
+        drop(held);
+    }
+    Failure::Rejected
+}
+
+/// Dials, and gives up at once if the client's socket fails meanwhile.
 async fn reach(
     ctx: &Context,
     entry: &Entry,
+    pool: &Arc<Pool>,
     client: &Stream,
     head: &[u8],
     destination: Peer,
 ) -> Result<Dialed, Failure> {
-    let live = ctx.live.load_full(); // one configuration for the whole set-up, and not longer
-    let pool = live.route(&entry.record().listener).ok_or(Failure::NoRoute)?;
-    entry.routed(&pool);
+    entry.routed(pool);
     let record = entry.record();
-    let introduction = record.introduction();
-    let unique_id = introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(UNIQUE_ID));
-    let caller = Caller { client: record.client(), local: destination, id: &record.id, unique_id };
-    let dialing = upstream::dial(&pool, &ctx.connector, caller, |event| entry.heard(event));
+    let (introduction, facts) = (record.introduction(), record.facts());
+    let told = |kind| introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(kind));
+    let authority = introduction.as_deref().and_then(Introduction::authority);
+    let caller = Caller {
+        client: record.client(),
+        local: destination,
+        id: &record.id,
+        unique_id: told(UNIQUE_ID),
+        server_name: facts.as_ref().and_then(|facts| facts.sni.as_deref()).or(authority.as_deref()),
+        alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
+    };
+    let dialing = upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event));
     let dialed =
         unless_failed(client, unless_left(entry, client, head, dialing)).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
@@ -132,8 +184,8 @@ mod tests {
     use crate::listener::ListenerLive;
     use crate::metrics::{Cause, Side};
     use crate::net::arm_reset;
-    use crate::pool::{Keeper, Pool, Tools};
-    use crate::route::Listening;
+    use crate::pool::{Keeper, Tools};
+    use crate::route::{Listening, Table};
 
     const YAML: &str = "
         listeners: { front: { bind: 127.0.0.1:0, pool: back } }
@@ -151,7 +203,8 @@ mod tests {
         let pool = Arc::new(Pool::new(plan.pools[0].clone()));
         Keeper::new(pool.clone(), Tools::alone(1)).start().await;
         let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
-        let listening = Listening { live: listener.clone(), bound: Vec::new(), pool: pool.clone(), leaving: false };
+        let routes = Table::new(&plan.listeners[0], |_| Some(pool.clone()), None).expect("a pool").into();
+        let listening = Listening { live: listener.clone(), bound: Vec::new(), routes, leaving: false };
         let live = Live {
             listeners: [(listener.name.clone(), listening)].into(),
             pools: [(pool.name.clone(), pool)].into(),

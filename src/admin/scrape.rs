@@ -81,7 +81,7 @@ struct OfListener<'a> {
 fn listeners(live: &Live) -> Vec<OfListener<'_>> {
     let one = |(name, listening): (&Arc<str>, &'_ crate::route::Listening)| {
         // So that a route's counters are there, as zeroes, before its first session.
-        listening.live.route_cells(&listening.pool.name);
+        listening.routes.pools().for_each(|pool| drop(listening.live.route_cells(&pool.name)));
         (Labels::new(&[("listener", name)]), listening.live.census())
     };
     let read = live.listeners.iter().map(|entry| (entry.1, one(entry)));

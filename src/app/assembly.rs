@@ -18,7 +18,7 @@ use crate::config::plan::Plan;
 use crate::ledger::Sinks;
 use crate::listener::ListenerLive;
 use crate::pool::{Pool, Verdicts};
-use crate::route::{Listening, Live};
+use crate::route::{Listening, Live, Table};
 use crate::sink::rfc3339;
 
 /// What a configuration is put into force with.
@@ -92,9 +92,10 @@ impl Assembly {
         let listeners: Vec<_> =
             plan.listeners.iter().map(|listener| (listener.clone(), self.listener(&before, listener))).collect();
         for (listener, of) in &listeners {
-            let Some(pool) = live.pools.get(&listener.pool).cloned() else { continue };
-            let bound = places.addresses(&listener.name);
-            live.listeners.insert(listener.name.clone(), Listening { live: of.clone(), bound, pool, leaving: false });
+            let earlier = before.listeners.get(&listener.name).map(|listening| &*listening.routes);
+            let Some(routes) = Table::new(listener, |name| live.pools.get(name).cloned(), earlier) else { continue };
+            let (bound, routes) = (places.addresses(&listener.name), Arc::new(routes));
+            live.listeners.insert(listener.name.clone(), Listening { live: of.clone(), bound, routes, leaving: false });
         }
         keep_leaving(&before, &mut live);
         // Before anyone accepts for it, so that every session finds its way.
@@ -163,7 +164,9 @@ impl Assembly {
         next.listeners.retain(|name, listening| {
             !listening.leaving || self.sockets.is_closing(name) || listening.live.census().active > 0
         });
-        let routed = |pool: &Arc<Pool>| next.listeners.values().any(|listening| Arc::ptr_eq(&listening.pool, pool));
+        let routed = |pool: &Arc<Pool>| {
+            next.listeners.values().flat_map(|listening| listening.routes.pools()).any(|used| Arc::ptr_eq(used, pool))
+        };
         let named = |name: &str| live.plan.pools.iter().any(|pool| &*pool.name == name);
         next.pools.retain(|name, pool| named(name) || routed(pool) || is_in_use(pool));
         next.departed.retain(|backend| backend.active() > 0);

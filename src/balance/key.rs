@@ -9,20 +9,23 @@ use crate::net::Peer;
 
 /// Who asks and for what, as far as choosing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// The client's address.
     pub client: Peer,
     /// The address it connected to.
     pub local: Peer,
+    /// The host name it asks for, if it does.
+    pub server_name: Option<&'a str>,
 }
 
 /// The key of a session: the same on every machine and in every version, for replicas must agree on it.
 ///
-/// Clients on unix sockets have no address and so share one key.
-pub fn hash_key(spec: &HashSpec, facts: &Facts) -> u64 {
+/// Clients on unix sockets have no address and so share one key, and so do those that ask for no name.
+pub fn hash_key(spec: &HashSpec, facts: &Facts<'_>) -> u64 {
     match spec.key {
         HashKey::ClientIp => hash(facts.client, spec.prefix_v6, false),
         HashKey::ClientIpPort => hash(facts.client, spec.prefix_v6, true),
+        HashKey::ServerName => xxh3_64(facts.server_name.unwrap_or_default().as_bytes()),
         HashKey::Destination => hash(facts.local, u8::MAX, true),
     }
 }
@@ -52,7 +55,7 @@ mod tests {
     fn key_of(key: HashKey, client: &str, local: &str) -> u64 {
         let peer = |text: &str| text.parse().map_or(Peer::Unix, Peer::tcp);
         let spec = HashSpec { key, ..HashSpec::default() };
-        hash_key(&spec, &Facts { client: peer(client), local: peer(local) })
+        hash_key(&spec, &Facts { client: peer(client), local: peer(local), server_name: None })
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `peerway explain`: who a new session of a client would get from a running process, and why.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hyper::Method;
@@ -20,6 +21,15 @@ pub(super) struct ExplainArgs {
     /// The address it would connect to, where keys are made of that
     #[arg(long, value_name = "IP:PORT")]
     pub(super) local: Option<SocketAddr>,
+    /// The server name it would ask for in TLS
+    #[arg(long, value_name = "NAME")]
+    pub(super) sni: Option<String>,
+    /// An application protocol it would offer in TLS; may be repeated
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(super) alpn: Vec<String>,
+    /// The port it would connect to, where routes depend on that
+    #[arg(long, value_name = "PORT")]
+    pub(super) port: Option<u16>,
     /// The listener it would come to
     pub(super) listener: String,
 }
@@ -28,8 +38,9 @@ pub(super) struct ExplainArgs {
 struct Explanation {
     listener: String,
     client: String,
-    pool: String,
-    policy: String,
+    route: Option<String>,
+    pool: Option<String>,
+    policy: Option<String>,
     key: Option<Key>,
     table_digest: Option<String>,
     backend: Option<String>,
@@ -37,6 +48,7 @@ struct Explanation {
     order: Option<Vec<String>>,
     candidates: Vec<Candidate>,
     why: String,
+    split: Option<BTreeMap<String, u32>>,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +92,15 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), CliError> {
 
 fn path(args: &ExplainArgs) -> String {
     let (client, local) = (args.client.to_string(), args.local.map(|local| local.to_string()));
-    let asked = [("listener", Some(&*args.listener)), ("client", Some(&*client)), ("local", local.as_deref())];
+    let port = args.port.map(|port| port.to_string());
+    let mut asked = vec![
+        ("listener", Some(&*args.listener)),
+        ("client", Some(&*client)),
+        ("local", local.as_deref()),
+        ("sni", args.sni.as_deref()),
+        ("port", port.as_deref()),
+    ];
+    asked.extend(args.alpn.iter().map(|name| ("alpn", Some(name.as_str()))));
     format!("/api/v1/explain{}", query(&asked))
 }
 
@@ -89,7 +109,9 @@ fn show(found: &Explanation) -> String {
     let lines = [
         ("client", Some(found.client.clone())),
         ("listener", Some(found.listener.clone())),
-        ("pool", Some(format!("{}, by {}", found.pool, found.policy))),
+        ("route", found.route.clone()),
+        ("split", found.split.as_ref().map(shares)),
+        ("pool", found.pool.as_ref().zip(found.policy.as_ref()).map(|(pool, policy)| format!("{pool}, by {policy}"))),
         ("key", key),
         ("table", found.table_digest.clone()),
         ("order", found.order.as_deref().map(list)),
@@ -99,6 +121,10 @@ fn show(found: &Explanation) -> String {
     let line = |(title, text): (&str, Option<String>)| Some(format!("{title:<9} {}\n", printable(&text?)));
     let facts: String = lines.into_iter().filter_map(line).collect();
     format!("{facts}\n{}", table(COLUMNS, &found.candidates.iter().map(row).collect::<Vec<_>>()))
+}
+
+fn shares(split: &BTreeMap<String, u32>) -> String {
+    list(&split.iter().map(|(pool, share)| format!("{pool} {share}")).collect::<Vec<_>>())
 }
 
 fn who(found: &Explanation) -> String {
@@ -142,8 +168,9 @@ mod tests {
         Explanation {
             listener: "front".into(),
             client: "192.0.2.7:4711".into(),
-            pool: "pg".into(),
-            policy: "maglev".into(),
+            route: Some("routes[1]".into()),
+            pool: Some("pg".into()),
+            policy: Some("maglev".into()),
             key: Some(Key { kind: "client_ip".into(), value: "00ff".into() }),
             table_digest: Some("abcd".into()),
             backend: Some("b".into()),
@@ -151,6 +178,7 @@ mod tests {
             order: Some(vec!["a".into(), "b".into()]),
             candidates: vec![candidate("a", "full: 12 of 12 sessions"), candidate("b\x1b", "the one that gets it")],
             why: "Because.".into(),
+            split: Some([("pg".to_owned(), 9), ("other".to_owned(), 1)].into()),
         }
     }
 
@@ -161,6 +189,8 @@ mod tests {
             "\
 client    192.0.2.7:4711
 listener  front
+route     routes[1]
+split     other 1, pg 9
 pool      pg, by maglev
 key       client_ip 00ff
 table     abcd

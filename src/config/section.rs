@@ -57,6 +57,12 @@ impl<'a> Section<'a> {
         self.keys
     }
 
+    /// The keys that its own map has, known or not.
+    pub(super) fn own_keys(&self) -> impl Iterator<Item = &'a str> {
+        let entries = self.layers.first().map(|layer| layer.entries).unwrap_or_default();
+        entries.iter().map(|entry| entry.key.as_str()).filter(|key| !key.starts_with("x-"))
+    }
+
     /// The first layer's word on `name`.
     pub(super) fn find(&self, name: &str) -> Option<Found<'a>> {
         self.all(name).next()

@@ -12,7 +12,7 @@ use super::{ConnectError, Dial, Dials};
 use crate::config::plan::SendProxy;
 use crate::metrics::ConnectFailure;
 use crate::net::{Peer, Stream};
-use crate::wire::proxy::{Header, Tlvs, UNIQUE_ID};
+use crate::wire::proxy::{ALPN, AUTHORITY, Header, Tlvs, UNIQUE_ID};
 
 /// For whom a backend is dialled: what a header may tell of a session.
 #[derive(Clone, Copy)]
@@ -25,6 +25,10 @@ pub struct Caller<'a> {
     pub id: &'a (dyn fmt::Display + Sync),
     /// The id that an earlier proxy gave the connection: it goes on under that one.
     pub unique_id: Option<&'a [u8]>,
+    /// The host name it asked for.
+    pub server_name: Option<&'a str>,
+    /// The application protocol that is in use.
+    pub alpn: Option<&'a [u8]>,
 }
 
 impl Caller<'_> {
@@ -32,8 +36,15 @@ impl Caller<'_> {
     pub fn preamble(&self, send: SendProxy) -> Arc<[u8]> {
         let bytes = match send {
             SendProxy::V1 => self.header().v1(),
-            SendProxy::V2 { unique_id, crc32c } => {
+            SendProxy::V2 { authority, alpn, unique_id, crc32c } => {
                 let mut tlvs = Tlvs::default();
+                // Each of 255 bytes at most, which has room in every header.
+                if let Some(name) = self.server_name.filter(|_| authority) {
+                    let _ = tlvs.push(AUTHORITY, name.as_bytes());
+                }
+                if let Some(protocol) = self.alpn.filter(|_| alpn) {
+                    let _ = tlvs.push(ALPN, protocol);
+                }
                 if unique_id {
                     let own = || self.id.to_string().into_bytes();
                     // Sixteen digits have room in every header, and so has what came in one.
@@ -112,12 +123,15 @@ mod tests {
     use crate::config::plan::StreamTcp;
     use crate::net::{Target, arm_reset};
 
+    const NOBODY: Caller<'_> =
+        Caller { client: Peer::Unix, local: Peer::Unix, id: &"id", unique_id: None, server_name: None, alpn: None };
+
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
     fn header(client: Peer, local: Peer) -> Header {
-        Caller { client, local, id: &"id", unique_id: None }.header()
+        Caller { client, local, ..NOBODY }.header()
     }
 
     #[test]
@@ -133,14 +147,18 @@ mod tests {
 
     #[test]
     fn fields_are_there_when_they_are_asked_for() {
-        let caller = Caller { client: Peer::Unix, local: Peer::Unix, id: &"0123456789abcdef", unique_id: None };
-        let v2 = |unique_id, crc32c| caller.preamble(SendProxy::V2 { unique_id, crc32c });
+        let caller = Caller { id: &"0123456789abcdef", ..NOBODY };
+        let v2 = |unique_id, crc32c| caller.preamble(SendProxy::V2 { authority: true, alpn: true, unique_id, crc32c });
         assert_eq!(*caller.preamble(SendProxy::V1), *b"PROXY UNKNOWN\r\n");
         assert_eq!(*v2(false, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         assert_eq!(*v2(true, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x13\x05\x00\x100123456789abcdef");
-        let known =
-            Caller { unique_id: Some(b"theirs"), ..caller }.preamble(SendProxy::V2 { unique_id: true, crc32c: false });
-        assert_eq!(known[16..], *b"\x05\x00\x06theirs");
+        let known = Caller { unique_id: Some(b"theirs"), server_name: Some("a.x"), alpn: Some(b"h2"), ..caller };
+        let told = |authority, alpn, unique_id| {
+            known.preamble(SendProxy::V2 { authority, alpn, unique_id, crc32c: false })[16..].to_vec()
+        };
+        assert_eq!(told(false, false, true), *b"\x05\x00\x06theirs");
+        assert_eq!(told(true, false, false), *b"\x02\x00\x03a.x");
+        assert_eq!(told(true, true, false), *b"\x02\x00\x03a.x\x01\x00\x02h2");
         assert_eq!((v2(false, true).len(), v2(true, true).len()), (16 + 7, 16 + 19 + 7));
     }
 

@@ -4,6 +4,7 @@
 
 mod facts;
 mod proxy_protocol;
+mod sniff;
 
 use std::time::Instant;
 
@@ -11,9 +12,11 @@ use crate::admission::{Permit, turn_away};
 use crate::listener::Accepted;
 use crate::metrics::Refused;
 use crate::net::{Peer, Stream};
-use crate::wire::proxy::{Header, Tlvs};
+use crate::wire::client_hello::host_name;
+use crate::wire::proxy::{AUTHORITY, Header, Tlvs};
 
 pub use facts::Facts;
+pub use sniff::sniff;
 
 /// A client that may be routed.
 #[derive(Debug)]
@@ -41,6 +44,13 @@ pub struct Introduction {
     pub fields: Option<Box<Tlvs>>,
 }
 
+impl Introduction {
+    /// The host name the client asked for, as all names are spelled; None if it is not known, or none.
+    pub fn authority(&self) -> Option<String> {
+        host_name(str::from_utf8(self.fields.as_ref()?.get(AUTHORITY)?).ok()?)
+    }
+}
+
 /// Why a client is not routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turned {
@@ -50,6 +60,8 @@ pub enum Turned {
     Late,
     /// It closed its direction before it said anything.
     Left,
+    /// What it sent does not decide where it goes.
+    Undecided,
     /// Its socket failed; the errno.
     Broken(i32),
 }

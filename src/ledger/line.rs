@@ -27,7 +27,7 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     line.string("kind", Some(kind.as_str()));
     line.string("id", Some(record.id));
     line.string("listener", Some(&record.listener.name));
-    line.string("route", None::<&str>);
+    line.string("route", known.route.map(|route| format!("routes[{route}]")));
     places(&mut line, record, &known);
     line.list("attempts", &known.attempts, attempt);
     line.bare("bytes_up", Some(record.tally.bytes(Direction::Up)));

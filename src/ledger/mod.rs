@@ -181,6 +181,11 @@ impl Entry {
         self.record.shown(facts);
     }
 
+    /// Notes which of its listener's routes takes the session, counted from 0.
+    pub fn matched(&self, route: usize) {
+        self.record.matched(route);
+    }
+
     /// Notes where the session goes.
     pub fn routed(&self, pool: &Arc<Pool>) {
         self.record.routed(pool);

@@ -44,10 +44,14 @@ pub enum Failure {
     /// The client's socket failed before a backend was reached.
     ClientFailed(i32),
     /// The client closed its direction before anything was done for it, and had sent nothing: while its PROXY header
-    /// was awaited, or while it waited in the queue.
+    /// or its first bytes were awaited, or while it waited in the queue.
     ClientLeft,
-    /// Its listener is no longer known.
+    /// What it sent did not decide where it goes.
+    Undecided,
+    /// No route takes it, or its listener is no longer known.
     NoRoute,
+    /// Its route turned it away.
+    Rejected,
     /// No backend was reached.
     Dial(DialError),
 }
@@ -64,6 +68,7 @@ impl From<Turned> for Failure {
             Turned::Away(reason) => Self::Refused(reason),
             Turned::Late => Self::Late,
             Turned::Left => Self::ClientLeft,
+            Turned::Undecided => Self::Undecided,
             Turned::Broken(errno) => Self::ClientFailed(errno),
         }
     }
@@ -77,7 +82,9 @@ impl Ending {
             Failure::Late => Outcome::stopped(Cause::HandshakeTimeout, phase).into(),
             Failure::ClientFailed(errno) => Outcome::broken(Cause::ClientReset, Side::Client, phase, errno).into(),
             Failure::ClientLeft => Outcome { cause: Cause::ClientReset, side: Side::Client, phase, errno: None }.into(),
+            Failure::Undecided => Outcome::stopped(Cause::SniffUndecided, phase).into(),
             Failure::NoRoute => Outcome::stopped(Cause::NoRoute, phase).into(),
+            Failure::Rejected => Outcome::stopped(Cause::Rejected, phase).into(),
             Failure::Dial(error) => Outcome::undialled(error, phase).into(),
         }
     }

@@ -71,6 +71,8 @@ pub struct Record {
 pub struct Progress {
     /// What the client shows of what it wants, if anyone looked.
     pub facts: Option<Arc<Facts>>,
+    /// The route it takes, counted from 0, if one does.
+    pub route: Option<u16>,
     /// The cells it is counted in: of its pool, or of none.
     pub cells: Arc<RouteCells>,
     /// Where it goes.
@@ -113,6 +115,7 @@ impl Record {
             introduction: ArcSwapOption::empty(),
             progress: Mutex::new(Progress {
                 facts: None,
+                route: None,
                 cells,
                 pool: None,
                 backend: None,
@@ -134,6 +137,11 @@ impl Record {
     /// What the peer says of the client for whom it connects.
     pub fn introduction(&self) -> Option<Arc<Introduction>> {
         self.introduction.load_full()
+    }
+
+    /// What the client shows of what it wants, if anyone looked.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
+        self.progress().facts.clone()
     }
 
     /// What is known by now.
@@ -168,6 +176,10 @@ impl Record {
 
     pub(super) fn shown(&self, facts: Option<Box<Facts>>) {
         self.progress().facts = facts.map(Arc::from);
+    }
+
+    pub(super) fn matched(&self, route: usize) {
+        self.progress().route = u16::try_from(route).ok();
     }
 
     pub(super) fn routed(&self, pool: &Arc<Pool>) {

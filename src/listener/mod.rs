@@ -36,6 +36,8 @@ pub struct ListenerLive {
     pub untrusted: Grumble,
     /// … and about those that may, and do not.
     pub invalid: Grumble,
+    /// What is said of clients whose first bytes decide no route.
+    pub undecided: Grumble,
     settings: ArcSwap<Listener>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCells>>>,
     workers: usize,
@@ -53,6 +55,7 @@ impl ListenerLive {
             refused: Grumble::new(now),
             untrusted: Grumble::new(now),
             invalid: Grumble::new(now),
+            undecided: Grumble::new(now),
             settings: ArcSwap::from_pointee(settings.clone()),
             routes: Mutex::default(),
             workers,

@@ -27,6 +27,14 @@ impl Peer {
             Self::Unix => None,
         }
     }
+
+    /// The port, if it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(address) => Some(address.port()),
+            Self::Unix => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {

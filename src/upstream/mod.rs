@@ -73,7 +73,7 @@ pub async fn dial(
     heard: impl Fn(Event),
 ) -> Result<Dialed, DialError> {
     let settings = pool.settings();
-    let facts = Facts { client: caller.client, local: caller.local };
+    let facts = Facts { client: caller.client, local: caller.local, server_name: caller.server_name };
     let key = settings.policy.hash.map_or(0, |spec| hash_key(&spec, &facts));
     pool.earn(Instant::now().into_std());
     let lease = first_lease(pool, &settings, key, &heard).await?;

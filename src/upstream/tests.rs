@@ -11,7 +11,8 @@ use crate::metrics::ConnectFailure;
 use crate::net::Peer;
 use crate::pool::{Keeper, Tools};
 
-const NOBODY: Caller<'_> = Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None };
+const NOBODY: Caller<'_> =
+    Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None, server_name: None, alpn: None };
 
 async fn pool(backends: &str, connect: &str) -> Arc<Pool> {
     let yaml = format!(

@@ -42,6 +42,7 @@ fn every_field_is_there() {
         "queue_length",
         "candidates",
         "why",
+        "split",
     ];
     assert_eq!(explained.as_object().unwrap().keys().collect::<Vec<_>>(), fields);
     assert_eq!(

@@ -17,7 +17,7 @@ use peerway::metrics::Reloads;
 use peerway::net::{Peer, Stream};
 use peerway::pool::{Keeper, Pool, Tools};
 use peerway::relay::Workbench;
-use peerway::route::{Listening, Live};
+use peerway::route::{Listening, Live, Table};
 use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,7 +102,7 @@ impl Fixture {
                 header_by: None,
             };
             let entry = self.state.ledger.open(&accepted, 0);
-            entry.routed(&listening.pool);
+            entry.routed(listening.routes.pools().next().unwrap());
             (entry, client)
         })
     }
@@ -119,7 +119,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
     let listening = |settings: &config::plan::Listener| Listening {
         live: Arc::new(ListenerLive::new(settings.clone(), 1)),
         bound: vec!["127.0.0.1:4321".into()],
-        pool: pools[&settings.pool].clone(),
+        routes: Table::new(settings, |name| pools.get(name).cloned(), None).unwrap().into(),
         leaving: false,
     };
     let listeners = plan.listeners.iter().map(|settings| (settings.name.clone(), listening(settings))).collect();

@@ -42,8 +42,11 @@ pools:
     );
     let [silent, loud] = &plan.listeners[..] else { panic!() };
     let seconds = |n| Some(Duration::from_secs(n));
-    assert_eq!((&*silent.pool, silent.relay, silent.timeouts.idle), ("p", RelayMode::Copy, seconds(10)));
-    assert_eq!((&*loud.pool, loud.relay, loud.timeouts.idle), ("q", RelayMode::Auto, None));
+    assert_eq!(
+        (silent.pool.as_deref().unwrap(), silent.relay, silent.timeouts.idle),
+        ("p", RelayMode::Copy, seconds(10))
+    );
+    assert_eq!((loud.pool.as_deref().unwrap(), loud.relay, loud.timeouts.idle), ("q", RelayMode::Auto, None));
     assert_eq!((silent.timeouts.session, loud.timeouts.session), (seconds(20), seconds(20)));
     assert_eq!((silent.tcp.backlog, loud.tcp.backlog), (5, 5));
     let keepalive = loud.tcp.stream.keepalive.unwrap();

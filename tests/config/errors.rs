@@ -92,7 +92,7 @@ fn unknown_and_duplicate_keys() {
         (
             listener("qqq: 1"),
             &[
-                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` and `log`",
+                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `routes`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` and `log`",
             ],
         ),
         (
@@ -251,7 +251,7 @@ fn wrong_values_of_the_process() {
         (
             before_pools("listeners: { l: [] }\n"),
             &[
-                "1:17: listeners.l: expected a map with `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found a list",
+                "1:17: listeners.l: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found a list",
             ],
         ),
         (
@@ -478,7 +478,7 @@ fn wrong_listeners() {
         (
             listener("timeouts: off"),
             &[
-                "5:15: listeners.l.timeouts: expected a map with `handshake`, `idle`, `half_closed` or `session`, found `off`",
+                "5:15: listeners.l.timeouts: expected a map with `handshake`, `sniff`, `idle`, `half_closed` or `session`, found `off`",
             ],
         ),
         (listener("relay: fast"), &["5:12: listeners.l.relay: expected `auto`, `copy` or `splice`, found `fast`"]),
@@ -717,7 +717,6 @@ fn wrong_pools() {
         (
             pool("policy: { maglev: { key: server_name, prefix_v4: 48, prefix_v6: 129, bounded_load: 0.9 } }"),
             &[
-                "5:30: pools.p.policy.maglev.key: `server_name` is not supported yet",
                 "5:43: pools.p.policy.maglev.prefix_v4: unknown key (did you mean `prefix_v6`?)",
                 "5:69: pools.p.policy.maglev.prefix_v6: 129 is out of range: 1 to 128",
                 "5:88: pools.p.policy.maglev.bounded_load: 0.9 is out of range: 1 to 100 (or `off`)",
@@ -821,8 +820,6 @@ fn wrong_pools() {
         (
             pool("connect: { send_proxy: { v2: [authority, alpn, ssl, unique_id, crc32] } }"),
             &[
-                "5:35: pools.p.connect.send_proxy.v2[0]: `authority` is not supported yet",
-                "5:46: pools.p.connect.send_proxy.v2[1]: `alpn` is not supported yet",
                 "5:52: pools.p.connect.send_proxy.v2[2]: `ssl` is not supported yet",
                 "5:68: pools.p.connect.send_proxy.v2[4]: expected `authority`, `alpn`, `ssl`, `unique_id` or `crc32c`, found `crc32` (did you mean `crc32c`?)",
             ],
@@ -1058,7 +1055,7 @@ fn errors_in_defaults_are_reported_once_and_there() {
         (
             before_pools("defaults: { listener: off }\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
             &[
-                "1:23: defaults.listener: expected a map with `bind`, `pool`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found `off`",
+                "1:23: defaults.listener: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `admission`, `timeouts`, `relay`, `on_remove`, `tcp` or `log`, found `off`",
             ],
         ),
     ]);

@@ -10,6 +10,7 @@ mod health;
 mod limits;
 mod plan;
 mod properties;
+mod routes;
 
 use std::path::PathBuf;
 

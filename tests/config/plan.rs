@@ -22,7 +22,7 @@ fn absent_keys_have_their_documented_defaults() {
     assert_eq!((plan.log.level.as_str(), plan.log.format), ("info", LogFormat::Json));
 
     let listener = &plan.listeners[0];
-    assert_eq!((&*listener.name, &*listener.pool, listener.relay), ("l", "p", RelayMode::Auto));
+    assert_eq!((&*listener.name, listener.pool.as_deref().unwrap(), listener.relay), ("l", "p", RelayMode::Auto));
     assert_eq!(listener.accept_proxy, None);
     let timeouts = listener.timeouts;
     assert_eq!(timeouts.idle, Some(3600 * SECOND));
@@ -164,7 +164,10 @@ pools:
     assert_eq!((pool.policy.name, pool.idle), ("least_connections", Some(None)));
     let sources: Vec<_> = pool.connect.source.iter().map(ToString::to_string).collect();
     assert_eq!(sources, ["10.0.0.9", "2001:db8::9", "10.0.0.8"]);
-    assert_eq!(pool.connect.send_proxy, Some(SendProxy::V2 { unique_id: false, crc32c: true }));
+    assert_eq!(
+        pool.connect.send_proxy,
+        Some(SendProxy::V2 { authority: false, alpn: false, unique_id: false, crc32c: true })
+    );
     let backends: Vec<_> = pool.backends.iter().map(|b| (&*b.name, b.weight, b.disabled)).collect();
     let expected = [
         ("10.0.0.1:80", 7, false),
@@ -199,7 +202,7 @@ pools: {{ p: {{ backends: '10.0.0.1:1', connect: {{ {text} }} }} }}
         let connect = plan(&text).pools[0].connect.clone();
         (connect.send_proxy, connect.source.len())
     };
-    let v2 = |unique_id, crc32c| (Some(SendProxy::V2 { unique_id, crc32c }), 1);
+    let v2 = |unique_id, crc32c| (Some(SendProxy::V2 { authority: false, alpn: false, unique_id, crc32c }), 1);
     assert_eq!(send(""), (Some(SendProxy::V1), 1));
     assert_eq!(send("send_proxy: off, source: off"), (None, 0));
     assert_eq!(send("send_proxy: { v1: {} }"), (Some(SendProxy::V1), 1));

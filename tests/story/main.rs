@@ -23,6 +23,7 @@ mod proxy_in;
 mod proxy_out;
 mod reload;
 mod resets;
+mod routes;
 mod shutdown;
 mod storm;
 mod systemd;

@@ -104,7 +104,12 @@ fn send_proxy(node: &Node) -> Result<Option<SendProxy>, ()> {
     match name {
         "off" => Ok(None),
         "v1" => Ok(Some(SendProxy::V1)),
-        "v2" => Ok(Some(SendProxy::V2 { unique_id: has("unique_id"), crc32c: has("crc32c") })),
+        "v2" => Ok(Some(SendProxy::V2 {
+            authority: has("authority"),
+            alpn: has("alpn"),
+            unique_id: has("unique_id"),
+            crc32c: has("crc32c"),
+        })),
         _ => Err(()),
     }
 }

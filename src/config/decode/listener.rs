@@ -23,13 +23,16 @@ impl<'a> Decoder<'a, '_> {
 
     fn listener(&mut self, name: &str, section: &Section<'a>, pools: &PoolNames, access: &AccessLog) -> Listener {
         self.require(section, "bind");
-        self.require(section, "pool");
+        if section.find("routes").is_none_or(|found| found.node.items().is_empty()) {
+            self.require(section, "pool");
+        }
         let pool = section.find("pool").and_then(|found| self.pool_name(found.node, &found.path, pools));
         let bind = self.binds(section);
         let words = [("auto", RelayMode::Auto), ("copy", RelayMode::Copy), ("splice", RelayMode::Splice)];
         Listener {
             name: name.into(),
-            pool: pool.unwrap_or_default(),
+            pool,
+            routes: self.routes(section, &bind, pools),
             accept_proxy: self.accept_proxy(section, &bind),
             bind,
             admission: self.admission(&section.section("admission")),
@@ -96,6 +99,7 @@ impl<'a> Decoder<'a, '_> {
 fn timeouts(section: &Section<'_>) -> Timeouts {
     Timeouts {
         handshake: section.value("handshake", scalar::duration),
+        sniff: section.value("sniff", scalar::duration),
         idle: section.optional("idle", scalar::duration),
         half_closed: section.optional("half_closed", scalar::duration),
         session: section.optional("session", scalar::duration),

@@ -11,6 +11,7 @@ mod overlap;
 mod pool;
 mod process;
 mod reload;
+mod route;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;

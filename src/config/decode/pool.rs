@@ -178,7 +178,8 @@ impl<'a> Decoder<'a, '_> {
 
     /// Pools that nothing leads to are probably a slip.
     pub(super) fn warn_unused(&mut self, listeners: &[Listener], pools: &[Pool]) {
-        let used: std::collections::HashSet<&str> = listeners.iter().map(|listener| &*listener.pool).collect();
+        let used: std::collections::HashSet<&str> =
+            listeners.iter().flat_map(Listener::pools).map(|pool| &**pool).collect();
         let named = self.root.named("pools", "pool", POOL);
         let unused = pools.iter().zip(named).filter(|(pool, _)| !used.contains(&*pool.name));
         for (_, (_, section)) in unused {
@@ -201,6 +202,7 @@ const FAILBACKS: &[(&str, Failback)] = &[("auto", Failback::Auto), ("manual", Fa
 const HASH_KEYS: &[(&str, HashKey)] = &[
     (HashKey::ClientIp.as_str(), HashKey::ClientIp),
     (HashKey::ClientIpPort.as_str(), HashKey::ClientIpPort),
+    (HashKey::ServerName.as_str(), HashKey::ServerName),
     (HashKey::Destination.as_str(), HashKey::Destination),
 ];
 

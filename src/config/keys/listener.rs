@@ -18,17 +18,25 @@ pub(in super::super) const LISTENER: &[Key] = &[
     )
     .example("[127.0.0.1:8080, \"[::1]:8080\"]")
     .required(),
-    Key::new("pool", NAME, "The pool that connections go to; with `routes`, those that no route takes.")
-        .example("web")
-        .required(),
+    Key::new(
+        "pool",
+        NAME,
+        "The pool that connections go to; with `routes`, those that no route takes. With routes it may be left out: a \
+         session that none of them takes then ends as `no_route`.",
+    )
+    .example("web"),
     Key::new(
         "routes",
         Kind::List(&Kind::Map(ROUTE)),
-        "Choose the pool by what the client shows. The first route that matches wins. A route that needs bytes may stay \
-         undecided; when `timeouts.sniff` or the size limit ends that, the session is closed. It never falls through to \
-         `pool`.",
-    )
-    .later(),
+        "Choose the pool by what the client shows. The first route that matches wins. A route that needs bytes (`sni`, \
+         `alpn`, `prefix`, `regex`) is reached with one of three results: it matches; it certainly does not, such as one \
+         with `sni` for a client that does not speak TLS; or more bytes are needed. What is still undecided when \
+         `timeouts.sniff` is over, when the client ends its stream, or when 16 KiB have not brought a whole TLS hello, ends \
+         the session as `sniff_undecided`, and so does a hello that is malformed. It never falls through to a later route \
+         or to `pool`. Nothing is read before the first route that needs it, and what is read is passed on unchanged. A \
+         client that waits for the server to speak first (MySQL, SMTP) is waited for until `timeouts.sniff` by a route that \
+         needs bytes.",
+    ),
     Key::new(
         "accept_proxy",
         Kind::Either(&[OFF, Kind::Map(ACCEPT_PROXY)]),
@@ -88,24 +96,68 @@ pub(in super::super) const BIND: &[Key] = &[
         .later(),
 ];
 
-const ROUTE: &[Key] = &[
-    Key::new("match", Kind::Map(MATCH), "What a connection must show; all that is named must hold.").required(),
+/// One item of `routes`.
+pub(in super::super) const ROUTE: &[Key] = &[
+    Key::new(
+        "match",
+        Kind::Map(MATCH),
+        "What a connection must show; all that is named must hold. Of a list, one item is enough. `{}` asks for nothing.",
+    )
+    .required(),
     Key::new("pool", NAME, "The pool for such connections.").example("web"),
-    Key::new("action", ACTION, "Instead of a pool: turn them away."),
-    Key::new("split", Kind::Map(SPLIT), "Instead of a pool: share them among several."),
+    Key::new("action", ACTION, "Instead of a pool: turn them away. They end as `rejected`.").dormant(),
+    Key::new("split", Kind::Map(SPLIT), "Instead of a pool: share them among several.").dormant(),
 ];
 
 const MATCH: &[Key] = &[
-    Key::new("sni", TEXTS, "Server names in the TLS hello; `*.` at the front stands for one label.")
-        .example("\"*.eu.example.com\""),
-    Key::new("alpn", TEXTS, "Application protocols offered in the TLS hello.").example("[h2]"),
-    Key::new("source", TEXTS, "Networks of the client's address.").example("[203.0.113.0/24]"),
-    Key::new("port", Kind::List(&PORT), "Ports it arrived at, for a listener with several.").example("8005"),
-    Key::new("prefix", TEXT, "The first bytes.").example("\"SSH-\""),
-    Key::new("regex", TEXT, "A regular expression over the first bytes.").example("\"^GET /\""),
-    Key::new("regex_limit", Kind::Scalar(Scalar::Size), "How many bytes `regex` may look at.").default("1KiB"),
-    Key::new("client_san", TEXTS, "Names in the client's certificate; `*` stands for anything.")
-        .example("\"spiffe://prod/*\""),
+    Key::new(
+        "sni",
+        TEXTS,
+        "Server names in the TLS hello. `*.` at the front stands for exactly one label, as in certificates: \
+         `*.example.com` takes `a.example.com` and neither `example.com` nor `a.b.example.com`. `*` takes any name. Case and \
+         a dot at the end do not matter. An IP address in the hello is no name. Of a hello that hides another one (ECH) the \
+         outer name counts.",
+    )
+    .example("\"*.eu.example.com\""),
+    Key::new(
+        "alpn",
+        TEXTS,
+        "Application protocols that the TLS hello offers, in whatever order; with `tls`, the one that was agreed on.",
+    )
+    .example("[h2]"),
+    Key::new("source", SOURCES, "Networks of the client's address. Clients on unix sockets have none.")
+        .example("[203.0.113.0/24]"),
+    Key::new(
+        "port",
+        Kind::List(&PORT),
+        "Ports of this machine that it arrived at, for a listener with several; what a PROXY header says does not matter.",
+    )
+    .example("8080"),
+    Key::new("prefix", TEXT, "The first bytes, at most 4096. With `tls` those inside of it.")
+        .example("\"SSH-\"")
+        .dormant(),
+    Key::new(
+        "regex",
+        TEXT,
+        "A regular expression that the first bytes match. One that begins with `^` is decided as soon as it can be, and any \
+         other matches anywhere, so that it certainly does not only after `regex_limit` bytes. `$`, `\\z` and `\\b` are \
+         refused: they depend on bytes that may not have come yet. With `tls` those inside of it.",
+    )
+    .example("\"^GET /\"")
+    .dormant(),
+    Key::new("regex_limit", Kind::Scalar(Scalar::Size), "How many bytes `regex` may look at, at most 4KiB.")
+        .default("1KiB")
+        .dormant(),
+    Key::new("authority", TEXTS, "Server names as in `sni`, which a PROXY header (`accept_proxy`) says the client asked for.")
+        .example("db.example.com")
+        .dormant(),
+    Key::new(
+        "client_san",
+        TEXTS,
+        "Alternative names in the client's certificate, which `tls.client_auth` has verified; `*` stands for anything.",
+    )
+    .example("\"spiffe://prod/*\"")
+    .dormant(),
 ];
 
 const ACTION: Kind = Kind::Choice(ACTION_WORDS);
@@ -118,14 +170,27 @@ const ACTION_WORDS: &[Choice] = &[
 ];
 
 const SPLIT: &[Key] = &[
-    Key::new("to", Kind::Values(&count(0, 1_000_000)), "Pools and their shares.")
-        .example("{ blue: 90, green: 10 }")
-        .required(),
-    Key::new("sticky", STICKY, "Clients that stay where they went first."),
+    Key::new(
+        "to",
+        Kind::Values(&count(0, 1_000_000)),
+        "Pools and their shares relative to each other: of `{ blue: 90, green: 10 }`, exactly 90 of 100 sessions go to \
+         `blue`, evenly spread. A share of 0 gets none.",
+    )
+    .example("{ blue: 90, green: 10 }")
+    .required(),
+    Key::new(
+        "sticky",
+        STICKY,
+        "Clients that stay with one pool. Then shares are of clients, and hold on average. A share that changes moves only \
+         as many clients as it must, and a restart or another replica moves none.",
+    )
+    .example("client_ip"),
 ];
 
-const STICKY: Kind = Kind::Choice(STICKY_WORDS);
-const STICKY_WORDS: &[Choice] = &[Choice::word("client_ip", "by the client's address")];
+const STICKY: Kind = Kind::Either(&[OFF, Kind::Choice(STICKY_WORDS)]);
+const STICKY_WORDS: &[Choice] =
+    &[Choice::word("client_ip", "by the client's address; all of an IPv6 /64 are one client")];
+const SOURCES: Kind = Kind::List(&Kind::Scalar(Scalar::Network));
 
 const ACCEPT_PROXY: &[Key] = &[
     Key::new(
@@ -272,7 +337,12 @@ const TIMEOUTS: &[Key] = &[
         "From accept to the end of the TLS handshake. So long clients are held, too, that are refused in silence.",
     )
     .default("5s"),
-    Key::new("sniff", TIMEOUT, "From accept until the first bytes decided the route.").default("3s").later(),
+    Key::new(
+        "sniff",
+        TIMEOUT,
+        "From accept until the first bytes have decided the route, see `routes`. Nothing extends it.",
+    )
+    .default("3s"),
     Key::new("idle", TIMEOUT_OR_OFF, "No byte in either direction for so long.").default("1h"),
     Key::new(
         "half_closed",

@@ -15,7 +15,7 @@ use super::scalar::Scalar;
 use super::units::LONGEST;
 
 pub(super) use health::{HEALTH, STEP, probe_keys};
-pub(super) use listener::{BIND, LISTENER};
+pub(super) use listener::{BIND, LISTENER, ROUTE};
 use pool::BACKEND_DEFAULTS;
 pub(super) use pool::{BACKEND, HASH, POOL};
 pub(super) use process::ROOT;

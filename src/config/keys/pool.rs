@@ -155,7 +155,11 @@ const HASH_KEYS: &[Choice] = &[
         "client_ip_port",
         "the client's IP address and port: each connection by itself, the same on all replicas",
     ),
-    Choice::word("server_name", "the server name the client asked for").later(),
+    Choice::word(
+        "server_name",
+        "the server name the client asked for, in its TLS hello or by a PROXY header. The hello is waited for as by a route \
+         with `sni` (`listeners.NAME.routes`); clients that ask for none are all alike",
+    ),
     Choice::word("destination", "the address and port the client connected to"),
 ];
 
@@ -247,8 +251,16 @@ const SEND_PROXY_WORDS: &[Choice] = &[
         .bare_too(),
 ];
 const PROXY_FIELDS: &[Choice] = &[
-    Choice::word("authority", "the server name the client asked for").later(),
-    Choice::word("alpn", "the application protocol").later(),
+    Choice::word(
+        "authority",
+        "the server name the client asked for, if it is known: from its TLS hello where `tls` or a route has it read, or \
+         from the header of another proxy",
+    ),
+    Choice::word(
+        "alpn",
+        "the application protocol, if it is known: agreed on here, the only one that is offered, or from the header of \
+         another proxy",
+    ),
     Choice::word("ssl", "TLS version and client certificate").later(),
     Choice::word("unique_id", "the session's id, as in the log"),
     Choice::word("crc32c", "a checksum of the header"),

@@ -8,6 +8,7 @@ mod admission;
 mod health;
 mod intake;
 mod reload;
+mod route;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ pub use admission::{Admission, PerClient, RefuseWith};
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
 pub use intake::{AcceptProxy, Others};
 pub use reload::{Guard, Reload};
+pub use route::{BadPattern, Destination, HeadPattern, Match, NamePattern, Route, Split, Words};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -201,8 +203,10 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Port ranges already spread out; never empty.
     pub bind: Vec<Bind>,
-    /// The pool everything goes to.
-    pub pool: Arc<str>,
+    /// Tried in this order; the first that matches decides.
+    pub routes: Vec<Route>,
+    /// The pool for what no route takes; without one those sessions end. There are routes then.
+    pub pool: Option<Arc<str>>,
     /// Who says by a PROXY header who the client is; `None` is nobody.
     pub accept_proxy: Option<AcceptProxy>,
     /// Who may come in.
@@ -217,6 +221,13 @@ pub struct Listener {
     pub tcp: ListenerTcp,
     /// This listener's access log: the process's, with the listener's own words over it.
     pub access: AccessLog,
+}
+
+impl Listener {
+    /// The pools that its sessions may go to; some more than once.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().flat_map(Route::pools).chain(&self.pool)
+    }
 }
 
 /// One address of a listener.
@@ -249,6 +260,8 @@ impl fmt::Display for BindAddress {
 pub struct Timeouts {
     /// From accept to the end of the TLS handshake; and so long clients are held that are refused in silence.
     pub handshake: Duration,
+    /// From accept until the first bytes have decided the route.
+    pub sniff: Duration,
     /// No byte in either direction for so long.
     pub idle: Option<Duration>,
     /// After one FIN: no byte for so long in the direction still open.
@@ -392,6 +405,8 @@ pub enum HashKey {
     ClientIp,
     /// The client's IP address and port.
     ClientIpPort,
+    /// The server name the client asked for.
+    ServerName,
     /// The address and port the client connected to.
     Destination,
 }
@@ -402,6 +417,7 @@ impl HashKey {
         match self {
             Self::ClientIp => "client_ip",
             Self::ClientIpPort => "client_ip_port",
+            Self::ServerName => "server_name",
             Self::Destination => "destination",
         }
     }
@@ -494,6 +510,10 @@ pub enum SendProxy {
     V1,
     /// Binary.
     V2 {
+        /// The server name the client asked for, if it is known.
+        authority: bool,
+        /// The application protocol, if it is known.
+        alpn: bool,
         /// The session's id.
         unique_id: bool,
         /// A checksum.

@@ -109,9 +109,12 @@ impl Keeper {
             let send = match send {
                 SendProxy::V1 => SendProxy::V1,
                 // No session asks, so there is none to name.
-                SendProxy::V2 { crc32c, .. } => SendProxy::V2 { unique_id: false, crc32c },
+                SendProxy::V2 { crc32c, .. } => {
+                    SendProxy::V2 { authority: false, alpn: false, unique_id: false, crc32c }
+                }
             };
-            Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None }.preamble(send)
+            Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None, server_name: None, alpn: None }
+                .preamble(send)
         });
         let subject = |seat: &Seat| {
             let dial = Dial {

@@ -1,10 +1,15 @@
 //! `GET /api/v1/explain`: who a new session of some client would get now, and why. Fields are only ever added.
 
+mod way;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use hyper::StatusCode;
 use serde::Serialize;
+
+use way::{Guise, Way};
 
 use super::State;
 use super::answer::{self, Answer, Refusal};
@@ -18,7 +23,7 @@ use crate::pool::{Pool, Prospect, SeatFacts, Snapshot, Standing};
 use crate::route::{Listening, Live};
 
 /// What can be asked with.
-pub(super) const PARAMETERS: &[&str] = &["listener", "client", "local"];
+pub(super) const PARAMETERS: &[&str] = &["listener", "client", "local", "sni", "alpn", "port"];
 /// Names of a key's order of preference that are told.
 const ORDER: usize = 16;
 
@@ -26,9 +31,10 @@ const ORDER: usize = 16;
 struct View {
     listener: String,
     client: String,
-    route: Option<()>,
-    pool: String,
-    policy: &'static str,
+    route: Option<String>,
+    /// Null where the route leads to none.
+    pool: Option<String>,
+    policy: Option<&'static str>,
     key: Option<KeyView>,
     table_digest: Option<String>,
     /// Who gets it; null where chance, load or turn decides between several, and where nobody can.
@@ -40,6 +46,8 @@ struct View {
     queue_length: usize,
     candidates: Vec<Candidate>,
     why: String,
+    /// Shares of the pools that take turns at sessions of this route; what is above is about the one with the largest.
+    split: Option<BTreeMap<String, u32>>,
 }
 
 #[derive(Serialize)]
@@ -69,14 +77,42 @@ pub(super) fn explain(state: &State, query: &Query) -> Result<Answer, Refusal> {
     let name = query.get("listener").ok_or_else(|| Refusal::bad("listener=NAME is missing"))?;
     let listening = live.listeners.get(name).ok_or_else(|| unknown(name, &live))?;
     let client = address(query, "client")?.ok_or_else(|| Refusal::bad("client=IP:PORT is missing"))?;
-    let pool = live.route(&listening.live).unwrap_or_else(|| listening.pool.clone());
+    let local = address(query, "local")?;
+    let guise = Guise::new(query, client, local, listening)?;
+    let way = guise.way(listening);
+    let pool = match &way.to {
+        Ok(pool) => pool,
+        Err(why) => return Ok(answer::as_json(&View::of_none(name, client, &way, why))),
+    };
     let settings = pool.settings();
-    let local = match address(query, "local")? {
+    let local = match local {
         Some(local) => local,
         None => only_address(listening, &settings)?,
     };
-    let case = Case::new(&pool, &settings, &Facts { client, local });
-    Ok(answer::as_json(&case.view(name, client)))
+    let case = Case::new(pool, &settings, &Facts { client, local, server_name: guise.server_name() });
+    Ok(answer::as_json(&case.view(name, client, &way)))
+}
+
+impl View {
+    /// Of a session that comes to no pool.
+    fn of_none(listener: &str, client: Peer, way: &Way, why: &str) -> Self {
+        Self {
+            listener: listener.to_owned(),
+            client: client.to_string(),
+            route: way.route.clone(),
+            pool: None,
+            policy: None,
+            key: None,
+            table_digest: None,
+            backend: None,
+            any_of: None,
+            order: None,
+            queue_length: 0,
+            candidates: Vec::new(),
+            why: why.to_owned(),
+            split: None,
+        }
+    }
 }
 
 fn unknown(name: &str, live: &Live) -> Refusal {
@@ -116,7 +152,7 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(pool: &'a Pool, settings: &'a plan::Pool, facts: &Facts) -> Self {
+    fn new(pool: &'a Pool, settings: &'a plan::Pool, facts: &Facts<'_>) -> Self {
         let snapshot = pool.snapshot();
         let key = settings.policy.hash.map(|spec| (spec, hash_key(&spec, facts)));
         let draw = Draw { key: key.map_or(0, |(_, key)| key), entropy: 0, now: Instant::now(), tried: &[] };
@@ -124,15 +160,15 @@ impl<'a> Case<'a> {
         Self { pool, settings, snapshot, key, prospect }
     }
 
-    fn view(&self, listener: &str, client: Peer) -> View {
+    fn view(&self, listener: &str, client: Peer, way: &Way) -> View {
         let names = |indices: &[usize]| indices.iter().map(|index| self.name(*index).to_owned()).collect::<Vec<_>>();
         let Prospect { any_of, order, .. } = &self.prospect;
         View {
             listener: listener.to_owned(),
             client: client.to_string(),
-            route: None,
-            pool: self.pool.name.to_string(),
-            policy: self.settings.policy.name,
+            route: way.route.clone(),
+            pool: Some(self.pool.name.to_string()),
+            policy: Some(self.settings.policy.name),
             key: self.key.map(|(spec, key)| KeyView { kind: spec.key.as_str(), value: format!("{key:016x}") }),
             table_digest: self.snapshot.policy().and_then(|policy| policy.digest()),
             backend: self.certain().map(|index| self.name(index).to_owned()),
@@ -141,6 +177,7 @@ impl<'a> Case<'a> {
             queue_length: self.pool.queue_length(),
             candidates: (0..self.snapshot.members.len()).map(|index| self.candidate(index)).collect(),
             why: self.why(),
+            split: way.split.clone().map(BTreeMap::from_iter),
         }
     }
 

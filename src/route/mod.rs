@@ -1,5 +1,9 @@
 //! Facts to pool: what is live now, and where a connection goes.
 
+mod find;
+mod split;
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +11,9 @@ use crate::backend::Backend;
 use crate::config::plan::Plan;
 use crate::listener::ListenerLive;
 use crate::pool::Pool;
+
+pub use find::{Found, Shown};
+pub use table::{Fractions, Lead, Table};
 
 /// The configuration in force and the living things it names. Swapped whole; read once a connection.
 #[derive(Debug, Clone)]
@@ -30,15 +37,15 @@ pub struct Listening {
     pub live: Arc<ListenerLive>,
     /// The real addresses, as announced.
     pub bound: Vec<String>,
-    /// The pool that everything goes to.
-    pub pool: Arc<Pool>,
+    /// Where its sessions go.
+    pub routes: Arc<Table>,
     /// A reload removed it: it serves those who came before, and nobody else.
     pub leaving: bool,
 }
 
 impl Live {
-    /// The pool for a connection that came to `listener`.
-    pub fn route(&self, listener: &ListenerLive) -> Option<Arc<Pool>> {
-        self.listeners.get(&listener.name).map(|listening| listening.pool.clone())
+    /// Where connections go that come to `listener`.
+    pub fn routes(&self, listener: &ListenerLive) -> Option<&Table> {
+        self.listeners.get(&listener.name).map(|listening| &*listening.routes)
     }
 }
