@@ -134,7 +134,9 @@ async fn a_body_that_nobody_asked_about_is_not_waited_for() {
         request(&mut theirs).await;
         theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n").await.unwrap();
     };
-    assert_eq!(tokio::join!(probe.check(&mut line), backend).0, Ok(()));
+    let asking = async { tokio::join!(probe.check(&mut line), backend).0 };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(20), asking).await;
+    assert_eq!(found.expect("no wait for the end of the body"), Ok(()));
 }
 
 #[tokio::test]
