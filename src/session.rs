@@ -53,7 +53,7 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         Lead::Drop => return Err(keep_silent(entry, inbound).await),
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
-    let Inbound { stream: client, head, permit: _held, destination, .. } = inbound;
+    let Inbound { stream: client, head, permit, destination, .. } = inbound;
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
     let dialed = Box::pin(reach(ctx, entry, &pool, &client, &head, destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;
@@ -64,6 +64,7 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         route: route.bytes.of(ctx.bench.worker()),
         backend: lease.backend(),
         pool: &pool,
+        share: permit.share(),
         bench: &ctx.bench,
     };
     let end = relay::run(Ends { client, backend, head }, listener.relay(), &meter, &ctx.bench).await;

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap, RandomState};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::bandwidth::Buckets;
 use super::rate::Pace;
 use crate::metrics::Refused;
 use crate::net::Peer;
@@ -72,6 +73,15 @@ struct Client {
     full_at: u64,
     /// Whether it is in `resting`.
     rests: bool,
+    /// What its sessions may move together, once one of them is limited.
+    buckets: Option<Arc<Buckets>>,
+}
+
+impl Client {
+    /// From when on it is like one who was never here.
+    fn settled_at(&self) -> u64 {
+        self.full_at.max(self.buckets.as_ref().map_or(0, |buckets| buckets.full_at()))
+    }
 }
 
 impl Clients {
@@ -98,6 +108,11 @@ impl Clients {
         shard.forget_rested(now);
     }
 
+    /// What the sessions of a client, of which there is one, may move together.
+    pub(super) fn buckets(&self, key: ClientKey) -> Option<Arc<Buckets>> {
+        self.shard(key).known.get_mut(&key).map(|client| client.buckets.get_or_insert_default().clone())
+    }
+
     fn shard(&self, key: ClientKey) -> MutexGuard<'_, Shard> {
         let shard = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,12 +130,13 @@ impl Shard {
         if client.sessions > 0 || client.rests {
             return;
         }
-        if client.full_at <= now {
+        let until = client.settled_at();
+        if until <= now {
             entry.remove();
             return;
         }
         client.rests = true;
-        self.resting.push_back((key, client.full_at));
+        self.resting.push_back((key, until));
         if self.resting.len() > RESTING {
             self.forget_one();
         }
@@ -130,7 +146,7 @@ impl Shard {
     fn forget_rested(&mut self, now: u64) {
         for _ in 0..STEP {
             match self.resting.front() {
-                Some((key, until)) if *until <= now => self.wake(*key, |client| client.full_at <= now),
+                Some((key, until)) if *until <= now => self.wake(*key, |client| client.settled_at() <= now),
                 _ => return,
             }
         }
@@ -140,7 +156,7 @@ impl Shard {
     fn forget_one(&mut self) {
         for _ in 0..STEP {
             let Some((key, until)) = self.resting.front().copied() else { return };
-            self.wake(key, |client| client.full_at <= until);
+            self.wake(key, |client| client.settled_at() <= until);
             if self.resting.len() <= RESTING {
                 return;
             }
@@ -159,7 +175,7 @@ impl Shard {
         match entry.get() {
             client if client.sessions > 0 => entry.get_mut().rests = false,
             client if may_go(client) => drop(entry.remove()),
-            client => self.resting.push_back((key, client.full_at)),
+            client => self.resting.push_back((key, client.settled_at())),
         }
     }
 }

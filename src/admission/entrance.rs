@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use super::bandwidth::{LiveBandwidth, Share};
 use super::clients::{ClientKey, Clients, Limits};
 use super::rate::{Pace, Rate, nanos};
-use crate::config::plan::{Admission, PerClient, RefuseWith};
+use crate::config::plan::{Admission, Bandwidth, PerClient, RefuseWith};
 use crate::metrics::Refused;
 use crate::net::Peer;
 
@@ -19,8 +20,9 @@ pub struct Entrance {
     /// Sessions, and those that are on their way to becoming one.
     sessions: AtomicUsize,
     rate: Rate,
-    clients: Clients,
-    /// Clients' times count from here.
+    pub(super) clients: Clients,
+    pub(super) bandwidth: LiveBandwidth,
+    /// Times of clients and of their bytes count from here.
     made: Instant,
 }
 
@@ -47,6 +49,7 @@ impl Entrance {
             sessions: AtomicUsize::new(0),
             rate: Rate::new(now),
             clients: Clients::default(),
+            bandwidth: LiveBandwidth::default(),
             made: now,
         };
         entrance.follow(rules);
@@ -58,6 +61,16 @@ impl Entrance {
     pub fn follow(&self, rules: &Admission) {
         self.rate.follow(rules.max_rate);
         self.rules.store(Arc::new(rules.clone()));
+    }
+
+    /// Takes over other limits on bytes; sessions that live keep to them within a second.
+    pub fn follow_bandwidth(&self, bandwidth: Bandwidth) {
+        self.bandwidth.follow(bandwidth);
+    }
+
+    /// The time by the clock of its clients.
+    pub(super) fn now(&self) -> u64 {
+        nanos(self.made, Instant::now())
     }
 
     /// How connections are turned away.
@@ -116,6 +129,11 @@ impl Stay {
     pub(super) fn introduce(&mut self, client: Peer, at: Instant) -> Result<(), Refused> {
         self.client = Some(self.entrance.enter_client(client, at)?);
         Ok(())
+    }
+
+    /// What its session may move.
+    pub(super) fn share(&self) -> Share<'_> {
+        Share::new(&self.entrance, self.client)
     }
 
     /// Nobody else may refuse it any more.

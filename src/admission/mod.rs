@@ -3,7 +3,10 @@
 //! Two gates. At accept it is the socket's peer who comes in, under the limits of the process ([`Gate`]) and of the
 //! listener ([`Entrance`]). The second asks about the client: whether it may come in at all, and what it has already. A
 //! peer that connects for another has to say for whom first; for all others both are asked at once, at accept.
+//!
+//! Whoever is inside has a [`Share`] of the bandwidth.
 
+mod bandwidth;
 mod clients;
 mod entrance;
 mod gate;
@@ -18,6 +21,7 @@ use crate::net::Peer;
 use entrance::Stay;
 use gate::Place;
 
+pub use bandwidth::{Bucket, Buckets, Rates, Share, turn};
 pub use entrance::Entrance;
 pub use gate::{Gate, Held};
 pub use refuse::turn_away;
@@ -53,6 +57,11 @@ impl Permit {
     /// Refuse it.
     pub fn introduce(&mut self, client: Peer, at: Instant) -> Result<(), Refused> {
         self.stay.introduce(client, at)
+    }
+
+    /// What the session may move.
+    pub fn share(&self) -> Share<'_> {
+        self.stay.share()
     }
 
     /// The place in the process for a client that is refused at the second gate, to hold it in silence.

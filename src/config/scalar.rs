@@ -1,6 +1,7 @@
 //! Single values: what each kind of value accepts, and the words when it does not.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ impl Scalar {
             Self::Rate { min } => {
                 rate(node).and_then(|rate| if rate < min { Err(ZERO_RATE.to_owned()) } else { Ok(()) })
             }
-            Self::ByteRate => text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate).map(drop),
+            Self::ByteRate => byte_rate(node).map(drop),
             Self::Share => share(node).map(drop),
             Self::Factor => factor(node).map(drop),
             Self::Text => text(node, "text").map(drop),
@@ -208,6 +209,13 @@ pub(super) fn rate(node: &Node) -> Result<u64, String> {
         Value::Int(number) => Err(format!("a rate needs its unit: write `{number}/s`")),
         _ => text(node, "a rate such as `50/s`").and_then(units::parse_rate),
     }
+}
+
+/// `10MiB/s`, as bytes a second.
+pub(super) fn byte_rate(node: &Node) -> Result<NonZeroU64, String> {
+    let rate = text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate)?;
+    NonZeroU64::new(rate)
+        .ok_or_else(|| "a bandwidth of 0 would move nothing; without the key there is no limit".to_owned())
 }
 
 /// `2x`.

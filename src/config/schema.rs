@@ -153,7 +153,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Size => pattern("^[0-9]+([KMGT]i)?B$"),
         Scalar::Rate { min: 0 } => pattern("^[0-9]+/s$"),
         Scalar::Rate { .. } => pattern("^0*[1-9][0-9]*/s$"),
-        Scalar::ByteRate => pattern("^[0-9]+([KMGT]i)?B/s$"),
+        Scalar::ByteRate => pattern("^0*[1-9][0-9]*([KMGT]i)?B/s$"),
         Scalar::Share => pattern("^(100(\\.0+)?|[0-9]{1,2}(\\.[0-9]+)?)%$"),
         Scalar::Factor => pattern("^[0-9]+(\\.[0-9]+)?x$"),
         Scalar::Text | Scalar::Path | Scalar::Filter | Scalar::Regex => {

@@ -73,7 +73,8 @@ async fn round(ledger: &Ledger, worker: usize, now: u64, on_time: bool) {
 fn look(ledger: &Ledger, record: &Record, now: u64) {
     let seen = &record.rounds;
     let pulse = record.tally.pulse();
-    if seen.pulse.swap(pulse, Relaxed) != pulse || seen.changed_at.load(Relaxed) == 0 {
+    // Whoever waits for us to move its bytes is not idle.
+    if seen.pulse.swap(pulse, Relaxed) != pulse || record.tally.is_paced() || seen.changed_at.load(Relaxed) == 0 {
         seen.changed_at.store(now, Relaxed);
     }
     seen.looked_at.store(now, Relaxed);

@@ -68,6 +68,7 @@ impl ListenerLive {
     pub fn follow(&self, settings: Listener) {
         self.timeouts.set(settings.timeouts.idle, settings.timeouts.half_closed, settings.timeouts.session);
         self.entrance.follow(&settings.admission);
+        self.entrance.follow_bandwidth(settings.bandwidth);
         self.settings.store(Arc::new(settings));
     }
 

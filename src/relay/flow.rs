@@ -10,6 +10,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
 
 use super::bench::{Pipe, SCRATCH, Workbench};
+use super::pace::Pace;
 use super::{Fault, Meter};
 use crate::config::plan::RelayMode;
 use crate::metrics::{Direction, Engine, Side};
@@ -30,6 +31,7 @@ const SMALL_READS: u8 = 8;
 pub(super) struct Flow {
     direction: Direction,
     state: State,
+    pace: Pace,
     mode: RelayMode,
     splicing: bool,
     /// Nobody wants what may still come: the far side has ended both directions.
@@ -60,11 +62,21 @@ enum Got {
     Nothing,
 }
 
+impl Got {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Scratch(n) | Self::Pipe(_, n) => *n,
+            Self::End | Self::Nothing => 0,
+        }
+    }
+}
+
 impl Flow {
     /// A direction that begins with `head`, which was read already.
     pub(super) fn new(direction: Direction, mode: RelayMode, head: Vec<u8>) -> Self {
         let state = if head.is_empty() { State::Reading } else { State::Holding(head.into(), 0) };
-        Self { direction, state, mode, splicing: mode == RelayMode::Splice, unwanted: false, streak: 0 }
+        let (pace, splicing) = (Pace::default(), mode == RelayMode::Splice);
+        Self { direction, state, pace, mode, splicing, unwanted: false, streak: 0 }
     }
 
     /// What was read goes out, and then the end of stream.
@@ -76,8 +88,9 @@ impl Flow {
         matches!(self.state, State::Ended)
     }
 
+    /// Whether the source is asked for bytes, and so for its failure too.
     pub(super) fn is_reading(&self) -> bool {
-        matches!(self.state, State::Reading)
+        matches!(self.state, State::Reading) && !self.pace.waits()
     }
 
     /// Moves bytes until one side has no more to give or to take, or the turn is over; the task is
@@ -119,7 +132,11 @@ impl Flow {
                         _ => {}
                     }
                 }
-                State::Reading if self.unwanted => self.state = State::Ending,
+                State::Reading if self.unwanted => {
+                    self.pace = Pace::default();
+                    meter.tally.paced(self.direction, false);
+                    self.state = State::Ending;
+                }
                 State::Reading => {
                     if left == 0 {
                         cx.waker().wake_by_ref();
@@ -128,7 +145,8 @@ impl Flow {
                     if self.is_pending(from.poll_read_ready(cx), self.source())? {
                         return Ok(false);
                     }
-                    match self.read(from, bench)? {
+                    let Some(most) = self.allowed(cx, meter) else { return Ok(false) };
+                    match self.read(from, most, bench)? {
                         Got::Nothing => {}
                         Got::Scratch(n) => {
                             left = left.saturating_sub(n);
@@ -161,7 +179,7 @@ impl Flow {
     /// the midst of a turn, the runtime has not heard yet.
     pub(super) fn last_words(&mut self, from: &Stream, to: &Stream, meter: &Meter<'_>, bench: &Workbench) {
         let mut left = TURN;
-        while left > 0 && self.is_reading() {
+        while left > 0 && matches!(self.state, State::Reading) {
             let read = from.read_now(&mut bench.scratch());
             let Ok(n @ 1..) = read else { return };
             if self.write_scratch(n, to, meter, bench).is_err() {
@@ -169,6 +187,19 @@ impl Flow {
             }
             left = left.saturating_sub(n);
         }
+    }
+
+    /// How many bytes may be read now; None is none yet, and the task is woken when there are.
+    fn allowed(&mut self, cx: &mut Context<'_>, meter: &Meter<'_>) -> Option<usize> {
+        let waited = self.pace.waits();
+        let allowed = match self.pace.poll(cx, &meter.share, self.direction) {
+            Poll::Ready(most) => Some(most),
+            Poll::Pending => None,
+        };
+        if waited != self.pace.waits() {
+            meter.tally.paced(self.direction, !waited);
+        }
+        allowed
     }
 
     fn source(&self) -> Side {
@@ -198,12 +229,15 @@ impl Flow {
         Fault { side: self.sink(), errno: errno(&to.take_error().unwrap_or(error)) }
     }
 
-    fn read(&mut self, from: &Stream, bench: &Workbench) -> Result<Got, Fault> {
+    fn read(&mut self, from: &Stream, most: usize, bench: &Workbench) -> Result<Got, Fault> {
         let pipe = if self.splicing { bench.take_pipe() } else { None };
         let got = match pipe {
-            Some(pipe) => self.read_pipe(pipe, from, bench),
-            None => from.try_read(&mut bench.scratch()).map(|n| if n == 0 { Got::End } else { Got::Scratch(n) }),
+            Some(pipe) => self.read_pipe(pipe, from, most, bench),
+            None => from
+                .try_read(&mut bench.scratch()[..most.min(SCRATCH)])
+                .map(|n| if n == 0 { Got::End } else { Got::Scratch(n) }),
         };
+        self.pace.moved(self.direction, got.as_ref().map_or(0, Got::bytes));
         match got {
             Ok(got) => {
                 self.choose_engine(&got);
@@ -215,19 +249,19 @@ impl Flow {
     }
 
     /// Splices into an empty pipe, so that EAGAIN cannot mean "pipe full".
-    fn read_pipe(&self, pipe: Pipe, from: &Stream, bench: &Workbench) -> io::Result<Got> {
+    fn read_pipe(&self, pipe: Pipe, from: &Stream, most: usize, bench: &Workbench) -> io::Result<Got> {
         let mut pipe = Some(pipe);
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let got = from.try_io(Interest::READABLE, |fd: BorrowedFd<'_>| {
             let Some(empty) = &pipe else {
                 return Ok(Got::Nothing);
             };
-            match repeat(|| splice(fd, None, &empty.write, None, TURN, flags)) {
+            match repeat(|| splice(fd, None, &empty.write, None, most.min(TURN), flags)) {
                 Ok(n @ 1..) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
                 // Splice stops at urgent data for good: it says EAGAIN, or 0 once a FIN is behind it.
                 // Only recv knows whether there is really nothing, and whether this is the end.
                 Ok(0) | Err(Errno::AGAIN | Errno::INVAL) => {
-                    let (n, _) = repeat(|| recv(fd, &mut **bench.scratch(), RecvFlags::empty()))?;
+                    let (n, _) = repeat(|| recv(fd, &mut bench.scratch()[..most.min(SCRATCH)], RecvFlags::empty()))?;
                     Ok(if n == 0 { Got::End } else { Got::Scratch(n) })
                 }
                 Err(error) => Err(error.into()),

@@ -5,6 +5,7 @@
 
 mod bench;
 mod flow;
+mod pace;
 mod tally;
 
 use std::future::poll_fn;

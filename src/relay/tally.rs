@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::admission::Share;
 use crate::backend::Backend;
 use crate::metrics::{Direction, Engine, Lane, Phase, Side};
 use crate::pool::Pool;
@@ -20,6 +21,8 @@ pub struct Tally {
     connected: AtomicU64,
     /// One bit a direction that has passed on its end of stream.
     finished: AtomicU8,
+    /// One bit a direction that waits for its turn to move what it could.
+    paced: AtomicU8,
     /// Whether its backend was judged by it already.
     witnessed: AtomicBool,
 }
@@ -33,6 +36,7 @@ impl Tally {
             first: Default::default(),
             connected: AtomicU64::new(0),
             finished: AtomicU8::new(0),
+            paced: AtomicU8::new(0),
             witnessed: AtomicBool::new(false),
         }
     }
@@ -60,6 +64,17 @@ impl Tally {
     /// Whether this direction has passed on its end of stream.
     pub fn has_finished(&self, direction: Direction) -> bool {
         self.finished.load(Relaxed) & (1 << direction as u8) != 0
+    }
+
+    /// Whether a direction has bytes to move that bandwidth limits hold back.
+    pub fn is_paced(&self) -> bool {
+        self.paced.load(Relaxed) != 0
+    }
+
+    pub(super) fn paced(&self, direction: Direction, waits: bool) {
+        let bit = 1 << direction as u8;
+        let others = self.paced.load(Relaxed) & !bit;
+        self.paced.store(if waits { others | bit } else { others }, Relaxed);
     }
 
     /// Where a connected session stands.
@@ -152,6 +167,8 @@ pub struct Meter<'a> {
     pub backend: &'a Backend,
     /// Its pool.
     pub pool: &'a Pool,
+    /// What the session may move.
+    pub share: Share<'a>,
     /// This worker's engine counts, and its number.
     pub bench: &'a Workbench,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use peerway::config::plan::{Admission, PerClient, RefuseWith};
+use peerway::config::plan::{Admission, Bandwidth, PerClient, RefuseWith};
 
 use super::errors::refused;
 use super::plan;
@@ -78,6 +78,26 @@ pools: { p: { backends: '10.0.0.1:1' } }
     assert_eq!(of(1), (true, None, Some(3), rate(5)));
     assert_eq!(of(2), (false, rate(10), None, None));
     assert_eq!(of(3), (false, None, None, None));
+}
+
+#[test]
+fn bandwidth_is_bytes_a_second() {
+    let read = |text: &str| plan(&listener(text)).listeners[0].bandwidth;
+    let all = Bandwidth { per_connection: rate(10 << 20), per_client: rate(50 << 20) };
+    assert_eq!(read("bandwidth: { per_connection: 10MiB/s, per_client: 50MiB/s }"), all);
+    for none in
+        ["relay: auto", "bandwidth: off", "bandwidth: { per_connection: off, per_client: off }", "bandwidth: {}"]
+    {
+        assert_eq!(read(none), Bandwidth::default(), "{none}");
+    }
+    refused(&[(
+        listener("bandwidth:\n  per_connection: 0B/s\n  per_client: 10MB/s\n  per_pool: 1B/s"),
+        &[
+            "6:19: listeners.l.bandwidth.per_connection: a bandwidth of 0 would move nothing; without the key there is no limit (or `off`)",
+            "7:15: listeners.l.bandwidth.per_client: `10MB/s` is not a bandwidth: a size a second, as in `10MiB/s` (or `off`)",
+            "8:3: listeners.l.bandwidth.per_pool: unknown key; here may stand `per_connection` and `per_client`",
+        ],
+    )]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::plan::{AccessList, Admission, Networks, PerClient, RefuseWith};
+use super::super::plan::{AccessList, Admission, Bandwidth, Networks, PerClient, RefuseWith};
 use super::super::scalar;
 use super::super::section::{Section, is_word, word};
 use super::{Decoder, size, small, some_rate};
@@ -50,4 +50,10 @@ fn per_client(section: &Section<'_>) -> PerClient {
         rate: section.given("rate", some_rate),
         prefix_v6: section.value("prefix_v6", |node| small(node).map(|bits| bits as u8)),
     }
+}
+
+/// `bandwidth`: what those who are in may move.
+pub(super) fn bandwidth(section: &Section<'_>) -> Bandwidth {
+    let rate = |name| section.given(name, scalar::byte_rate);
+    Bandwidth { per_connection: rate("per_connection"), per_client: rate("per_client") }
 }

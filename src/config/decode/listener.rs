@@ -6,6 +6,7 @@ use super::super::plan::{AccessLog, Bind, BindAddress, Listener, ListenerTcp, Re
 use super::super::scalar;
 use super::super::section::{Section, word};
 use super::super::tree::{Node, Value};
+use super::admission::bandwidth;
 use super::health::on_change;
 use super::{Decoder, PoolNames, small, stream_tcp};
 
@@ -36,6 +37,7 @@ impl<'a> Decoder<'a, '_> {
             accept_proxy: self.accept_proxy(section, &bind),
             bind,
             admission: self.admission(&section.section("admission")),
+            bandwidth: bandwidth(&section.section("bandwidth")),
             timeouts: timeouts(&section.section("timeouts")),
             relay: section.read("relay", word(&words)).unwrap_or(RelayMode::Auto),
             on_remove: on_change(section, "on_remove"),

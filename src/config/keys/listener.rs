@@ -3,7 +3,7 @@
 use super::super::scalar::Scalar;
 use super::shared::{ACCESS_LOG, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
 use super::{
-    BOOL, BYTE_RATE, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
+    BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
     TIMEOUT_OR_OFF, count, seconds,
 };
 
@@ -75,7 +75,13 @@ pub(in super::super) const LISTENER: &[Key] = &[
     Key::new("relay", RELAY, "How bytes are moved between the two sockets.").default("auto"),
     Key::new("on_remove", ON_CHANGE, "What happens to living sessions when a reload removes this listener.")
         .default("keep"),
-    Key::new("bandwidth", Kind::Map(BANDWIDTH), "Limits on bytes a second, of each direction.").later(),
+    Key::new(
+        "bandwidth",
+        Kind::Either(&[OFF, Kind::Map(BANDWIDTH)]),
+        "Limits on bytes a second, of each direction by itself, as counted after TLS and PROXY headers. What a tenth of a \
+         second brings may come at once. What may not be moved yet waits in the kernel, which slows the sender down; to wait \
+         for that is not to be idle. A reload changes them for living sessions too, within a second or two.",
+    ),
     Key::new("tcp", Kind::Map(TCP), "Options of the listening socket and of the sockets it accepts."),
     Key::new("log", Kind::Map(LOG), "What this listener logs, where that differs from `log` of the process."),
 ];
@@ -361,8 +367,13 @@ const RELAY_WORDS: &[Choice] = &[
 ];
 
 const BANDWIDTH: &[Key] = &[
-    Key::new("per_connection", BYTE_RATE, "Of each session.").example("10MiB/s"),
-    Key::new("per_client", BYTE_RATE, "Of all sessions of one client address together.").example("50MiB/s"),
+    Key::new("per_connection", BYTE_RATE_OR_OFF, "Of each session.").example("10MiB/s"),
+    Key::new(
+        "per_client",
+        BYTE_RATE_OR_OFF,
+        "Of all sessions of one client together, in equal parts; what a client is, `admission.per_client` says.",
+    )
+    .example("50MiB/s"),
 ];
 
 const TCP: &[Key] = &[

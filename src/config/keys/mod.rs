@@ -193,7 +193,7 @@ const SHARE: Kind = Kind::Scalar(Scalar::Share);
 const RATE: Kind = Kind::Scalar(Scalar::Rate { min: 0 });
 /// A rate that lets someone through.
 const SOME_RATE_OR_OFF: Kind = Kind::Either(&[shared::OFF, Kind::Scalar(Scalar::Rate { min: 1 })]);
-const BYTE_RATE: Kind = Kind::Scalar(Scalar::ByteRate);
+const BYTE_RATE_OR_OFF: Kind = Kind::Either(&[shared::OFF, Kind::Scalar(Scalar::ByteRate)]);
 const FACTOR: Kind = Kind::Scalar(Scalar::Factor);
 const PORT: Kind = count(1, 65_535);
 /// As many of anything as nobody will ever have.

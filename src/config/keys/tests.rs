@@ -11,7 +11,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "admin.tls",
     "listeners.starttls",
     "listeners.tls",
-    "listeners.bandwidth",
     "listeners.bind.transparent",
     "pools.discover",
     "pools.tls",

@@ -31,6 +31,15 @@ pub struct PerClient {
     pub prefix_v6: u8,
 }
 
+/// `bandwidth`: bytes a second of each direction, after TLS and PROXY headers. `None` is without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Of each session.
+    pub per_connection: Option<NonZeroU64>,
+    /// Of all sessions of one client together.
+    pub per_client: Option<NonZeroU64>,
+}
+
 /// `admission.refuse_with`: how connections are turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefuseWith {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::Setting;
 
 pub use access::{AccessList, Networks};
-pub use admission::{Admission, PerClient, RefuseWith};
+pub use admission::{Admission, Bandwidth, PerClient, RefuseWith};
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
 pub use intake::{AcceptProxy, Others};
 pub use reload::{Guard, Reload};
@@ -211,6 +211,8 @@ pub struct Listener {
     pub accept_proxy: Option<AcceptProxy>,
     /// Who may come in.
     pub admission: Admission,
+    /// What its sessions may move.
+    pub bandwidth: Bandwidth,
     /// Limits on time.
     pub timeouts: Timeouts,
     /// How bytes are moved.
