@@ -93,9 +93,9 @@ fn bandwidth_is_bytes_a_second() {
     refused(&[(
         listener("bandwidth:\n  per_connection: 0B/s\n  per_client: 10MB/s\n  per_pool: 1B/s"),
         &[
-            "6:19: listeners.l.bandwidth.per_connection: a bandwidth of 0 would move nothing; without the key there is no limit (or `off`)",
-            "7:15: listeners.l.bandwidth.per_client: `10MB/s` is not a bandwidth: a size a second, as in `10MiB/s` (or `off`)",
-            "8:3: listeners.l.bandwidth.per_pool: unknown key; here may stand `per_connection` and `per_client`",
+            "6:23: listeners.l.bandwidth.per_connection: a bandwidth of 0 would move nothing; without the key there is no limit (or `off`)",
+            "7:19: listeners.l.bandwidth.per_client: `10MB/s` is not a bandwidth: a size a second, as in `10MiB/s` (or `off`)",
+            "8:7: listeners.l.bandwidth.per_pool: unknown key; here may stand `per_connection` and `per_client`",
         ],
     )]);
 }
