@@ -68,7 +68,8 @@ fn the_schema_knows_every_live_key_of_the_reference() {
     assert_eq!(listener["additionalProperties"], false);
     assert_eq!(listener["patternProperties"]["^x-"], true);
     assert_eq!(listener["properties"]["timeouts"]["properties"]["idle"]["default"], "1h");
-    assert!(listener["properties"]["bandwidth"]["not"].is_object(), "what is not supported is refused in editors too");
+    let discover = &schema["$defs"]["pool"]["properties"]["discover"];
+    assert!(discover["not"].is_object(), "what is not supported is refused in editors too");
     assert_eq!(schema["properties"]["listeners"]["additionalProperties"]["$ref"], "#/$defs/listener");
     let policies = schema["$defs"]["pool"]["properties"]["policy"]["anyOf"].as_array().unwrap();
     assert!(policies.iter().any(|form| form["const"] == "least_connections" && form["not"].is_null()));

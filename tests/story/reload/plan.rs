@@ -46,7 +46,7 @@ fn a_plan_names_every_object_and_key() {
     + on_remove: keep
     + pool: back
     + relay: auto
-    + timeouts: {{ half_closed: 5m, handshake: 5s, idle: 1h, session: off }}
+    + timeouts: {{ half_closed: 5m, handshake: 5s, idle: 1h, session: off, sniff: 3s }}
 ~ pool back (1 session; {moved}% of keys move)
 - backend back/a ({of_a}: keep)
 ~ backend back/b ({of_b})
