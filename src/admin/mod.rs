@@ -37,6 +37,7 @@ use crate::route::Live;
 pub use desk::{Attempt, Author, Busy, Desk, GuardView, InForce, Origin, Verdict, Wish};
 pub use elders::{Attendance, Bidding, Elders, Handed};
 pub use plan::{ChangeView, ObjectView, PlanView, told};
+pub use router::understands;
 pub use scrape::{Process, scrape};
 pub use server::{Door, Endpoint, EndpointError};
 pub use upgrade::{UpgradeResult, UpgradeView, UpgradeWish, Upgrades};

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, Answer, Refusal};
 use super::guard::{Access, Guard};
-use super::query::Query;
+use super::query::{Query, decode};
 use super::{Process, State, api, config, explain, health, operate, scrape, upgrade};
 use crate::metrics::Format;
 
@@ -121,6 +121,16 @@ fn admit<'a>(site: &Site, head: &'a Parts) -> Result<Place<'a>, Refusal> {
     let access = place.access(&head.method)?;
     site.guard.check_token(&head.headers, access)?;
     Ok(place)
+}
+
+/// Whether a path leads somewhere, with a query that can be decoded. Only what tests of any input need to know.
+pub fn understands(path: &str, query: Option<&str>) -> bool {
+    let named = |named: operate::Named<'_>| decode(named.pool).is_ok() && decode(named.backend).is_ok();
+    let found = locate(path).is_some_and(|place| match place {
+        Place::Backend(backend) => named(backend),
+        _ => true,
+    });
+    found && Query::parse(query, explain::PARAMETERS).is_ok()
 }
 
 fn locate(path: &str) -> Option<Place<'_>> {

@@ -2,12 +2,15 @@
 //!
 //! As chapter 55 of PostgreSQL's manual defines it (<https://www.postgresql.org/docs/current/protocol.html>).
 
+mod opening;
 pub mod scram;
 
 use md5::{Digest, Md5};
 
 use super::fields::Fields;
 use super::{Malformed, Parsed, quoted};
+
+pub use opening::{Opening, SSL_REQUEST, UNWILLING, WILLING, answer, opening};
 
 /// No message of a login or of a one-row answer is longer, bytes; libpq expects at most 30 000 of an error.
 pub const LONGEST: usize = 32 * 1024;
