@@ -47,6 +47,8 @@ pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
 async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
     let mut inbound = intake::receive(accepted).await?;
     entry.introduced(inbound.introduction.take());
+    let record = entry.record();
+    let mut inbound = intake::secure(inbound, &record.listener, record.peer, record.started).await?;
     let pool = match choose(ctx, entry, &mut inbound).await? {
         Lead::Pool(pool) => pool,
         Lead::Reject => return Err(Failure::Rejected),

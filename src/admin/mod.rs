@@ -19,6 +19,7 @@ mod query;
 mod router;
 mod scrape;
 mod server;
+mod tls;
 mod upgrade;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use plan::{ChangeView, ObjectView, PlanView, told};
 pub use router::understands;
 pub use scrape::{Process, scrape};
 pub use server::{Door, Endpoint, EndpointError};
+pub use tls::AdminTls;
 pub use upgrade::{UpgradeResult, UpgradeView, UpgradeWish, Upgrades};
 
 /// What the endpoints show and act on.
@@ -69,4 +71,6 @@ pub struct State {
     pub elders: Arc<Elders>,
     /// Where upgrades are asked for.
     pub upgrades: Arc<Upgrades>,
+    /// How TLS is spoken with clients of the admin endpoint, if it is.
+    pub admin_tls: Arc<AdminTls>,
 }

@@ -12,8 +12,8 @@ use crate::discover::DiscoverError;
 use crate::listener::{Census, ListenerLive};
 use crate::metrics::families as f;
 use crate::metrics::{
-    AcceptError, BackendState, ConnectFailure, Counts, Direction, Engine, Format, Known, Labels, Page, ProbeResult,
-    ReloadResult, Unavailable,
+    AcceptError, BackendState, ConnectFailure, Counts, Direction, Engine, Format, HandshakeResult, Known, Labels, Page,
+    ProbeResult, ReloadResult, Unavailable,
 };
 use crate::pool::Pool;
 use crate::route::Live;
@@ -52,6 +52,7 @@ fn write(
     if with_histograms {
         histograms_of_backends(&mut page, &pools);
     }
+    of_tls(&mut page, state, &listeners);
     of_discovery(&mut page, &pools);
     process.write(&mut page);
     page
@@ -321,6 +322,35 @@ fn histograms_of_backends(page: &mut Page, pools: &[OfPool]) {
     let mut connect = page.family(f::BACKEND_CONNECT);
     for of in pools.iter().flat_map(|of| &of.backends) {
         connect.histogram(&of.labels, &of.backend.cells.connect_histogram);
+    }
+}
+
+/// Only of what speaks TLS.
+fn of_tls(page: &mut Page, state: &State, listeners: &[OfListener<'_>]) {
+    let with_tls: Vec<_> = listeners.iter().filter(|listener| listener.live.tls.server().is_some()).collect();
+    let mut handshakes = page.family(f::TLS_HANDSHAKES);
+    for listener in &with_tls {
+        for result in HandshakeResult::ALL {
+            handshakes.sample(&listener.labels, &[result.as_str()], listener.live.tls.ended(*result));
+        }
+    }
+    let of_listeners = with_tls.iter().filter_map(|listener| {
+        let tls = &listener.live.tls;
+        Some((format!("listener/{}", listener.live.name), tls.server()?, tls.is_current()))
+    });
+    let admin = &state.admin_tls;
+    let of_admin = admin.server().map(|server| ("admin".to_owned(), server, admin.is_current()));
+    let owners: Vec<_> = of_listeners.chain(of_admin).collect();
+    let none = Labels::default();
+    let mut expiries = page.family(f::TLS_EXPIRY);
+    for (owner, server, _) in &owners {
+        for expiry in server.expiries() {
+            expiries.sample(&none, &[owner, &expiry.file.display().to_string()], expiry.not_after);
+        }
+    }
+    let mut current = page.family(f::TLS_CURRENT);
+    for (owner, _, is_current) in &owners {
+        current.sample(&none, &[owner], u8::from(*is_current));
     }
 }
 

@@ -19,7 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::State;
 use super::bounded::Bounded;
@@ -225,10 +226,28 @@ impl Client {
             Self::Tcp(client) => {
                 // A page that is slower without it is still a page.
                 let _ = client.set_nodelay(true);
-                tokio::spawn(converse(client, site, state, place, door));
+                tokio::spawn(secure(client, site, state, place, door));
             }
-            Self::Unix(client) => drop(tokio::spawn(converse(client, site, state, place, door))),
+            Self::Unix(client) => drop(tokio::spawn(secure(client, site, state, place, door))),
         }
+    }
+}
+
+/// Serves one client, inside TLS if the endpoint has it.
+async fn secure<S>(
+    client: S,
+    site: Arc<Site>,
+    state: Arc<State>,
+    place: OwnedSemaphorePermit,
+    door: watch::Receiver<Door>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let tls = state.admin_tls.server().filter(|_| !site.metrics_only);
+    let Some(server) = tls else { return converse(client, site, state, place, door).await };
+    // Who does not speak TLS has seen the alert.
+    if let Ok(Ok(client)) = timeout(HEAD_TIME, TlsAcceptor::from(server.config()).accept(client)).await {
+        converse(client, site, state, place, door).await;
     }
 }
 

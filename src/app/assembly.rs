@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::pools::{Gone, Pools, Started};
 use super::sockets::{Places, Serving, Sockets};
 use super::start::StartError;
+use super::tls::{self, Servers};
 use super::worker::Arrival;
 use super::{Acceptors, Logging, limits};
 use crate::admin::{self, InForce};
@@ -43,6 +44,7 @@ pub(super) struct Prepared {
     sinks: Sinks,
     places: Places,
     pools: Started,
+    tls: Servers,
 }
 
 impl Prepared {
@@ -70,16 +72,17 @@ impl Assembly {
     pub(super) async fn prepare(&self, loaded: Loaded) -> Result<Prepared, StartError> {
         let plan = Arc::new(loaded.plan);
         let sinks = self.state.ledger.access().prepare(&plan).map_err(StartError::Log)?;
+        let tls = tls::load(&plan, &self.state.live.load_full()).await.map_err(StartError::Tls)?;
         // Names first: while they are asked for, no address is held.
         let pools = self.pools.prepare(&plan).await;
         let places = self.sockets.claim(&plan, self.workers.len()).map_err(StartError::Bind)?;
-        Ok(Prepared { plan, hash: loaded.hash, sinks, places, pools })
+        Ok(Prepared { plan, hash: loaded.hash, sinks, places, pools, tls })
     }
 
     /// Puts it into force, and gives the backends that it has no longer, or elsewhere. What it no longer names is left
     /// to serve those who came before; see [`Self::retire`].
     pub(super) async fn commit(&mut self, prepared: Prepared) -> Vec<Gone> {
-        let Prepared { plan, hash, sinks, places, pools } = prepared;
+        let Prepared { plan, hash, sinks, places, pools, mut tls } = prepared;
         self.state.ledger.access().adopt(sinks);
         if let Err(error) = self.logging.follow(&plan.log) {
             tracing::warn!(%error, "the log's level stays as it was");
@@ -92,6 +95,8 @@ impl Assembly {
         let listeners: Vec<_> =
             plan.listeners.iter().map(|listener| (listener.clone(), self.listener(&before, listener))).collect();
         for (listener, of) in &listeners {
+            // Before anyone is accepted for it, and after its settings, so that nobody who should be is served in the clear.
+            of.tls.put(tls.remove(&listener.name));
             let earlier = before.listeners.get(&listener.name).map(|listening| &*listening.routes);
             let Some(routes) = Table::new(listener, |name| live.pools.get(name).cloned(), earlier) else { continue };
             let (bound, routes) = (places.addresses(&listener.name), Arc::new(routes));

@@ -3,6 +3,7 @@
 mod activation;
 mod assembly;
 mod drain;
+mod folders;
 mod inheritance;
 mod limits;
 mod logging;
@@ -12,6 +13,7 @@ mod signals;
 mod sockets;
 mod systemd;
 mod start;
+mod tls;
 mod upgrade;
 mod watch;
 mod worker;

@@ -17,8 +17,10 @@ use super::sockets::Sockets;
 use super::systemd::{Manager, Store};
 use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Program, Upgrader};
 use super::worker::{Arrival, Job};
-use super::{Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, systemd, worker};
-use crate::admin::{self, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
+use super::{
+    Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, systemd, tls, worker,
+};
+use crate::admin::{self, AdminTls, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
 use crate::admission::Gate;
 use crate::backend::Registry;
 use crate::config::plan::Plan;
@@ -31,6 +33,7 @@ use crate::pool::{Overrides, Tools};
 use crate::relay::Workbench;
 use crate::route::Live;
 use crate::session::Context;
+use crate::tls::Unusable;
 
 /// Why the process did not start.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub enum StartError {
     Log(OpenError),
     /// The admin or metrics endpoint could not be had.
     Endpoint(EndpointError),
+    /// Files of TLS that cannot be used: each with the key that names them.
+    Tls(Vec<(String, Unusable)>),
     /// What operators have said before cannot be read.
     State(String),
     /// A socket that the service manager gives is not one that is wanted.
@@ -62,6 +67,13 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Log(error) => write!(f, "cannot open {error}"),
+            Self::Tls(failed) => {
+                for (index, (key, error)) in failed.iter().enumerate() {
+                    let newline = if index > 0 { "\n" } else { "" };
+                    write!(f, "{newline}{key}: {error}")?;
+                }
+                Ok(())
+            }
             Self::Endpoint(EndpointError::Bind(place, error)) => {
                 write!(f, "cannot bind {place}: {error}{}", remedy(error))
             }
@@ -121,6 +133,8 @@ async fn start_all(
     let workers = worker_count(&plan);
     let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
     let endpoints = bind_endpoints(&plan, &mut estate)?;
+    let admin_tls =
+        AdminTls::load(plan.admin.as_ref()).map_err(|error| StartError::Tls(vec![("admin.tls".into(), error)]))?;
     let runtimes = worker::Idle::new(workers).map_err(StartError::Runtime)?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let connector = connect::system(); // one for all: sessions and probes take turns at its source addresses
@@ -157,6 +171,7 @@ async fn start_all(
         overrides: tools.overrides.clone(),
         elders: Arc::default(),
         upgrades: Arc::new(upgrades),
+        admin_tls: Arc::new(admin_tls),
     });
     tokio::spawn(ledger::evict(state.ledger.clone(), ordered));
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -210,6 +225,7 @@ async fn start_all(
     }
     let with = reload::With { exports: exported, turn, manager: manager.clone(), store: Store::new(takes_over) };
     reload::spawn(assembly, wishes, with);
+    tokio::spawn(tls::watch_until_left(state.clone()));
     tokio::spawn(systemd::be_watched(manager.clone(), state.clone()));
     tokio::spawn(upgrader.run(upgrade_wishes));
     tokio::spawn(state.elders.clone().watch());

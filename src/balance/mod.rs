@@ -80,8 +80,8 @@ const ENTRIES: [Entry; 9] = [
     first::ENTRY,
 ];
 
-/// Every policy there is, as the configuration names it.
-pub const CATALOGUE: Catalogue = Catalogue { policies: &KINDS };
+/// Every policy there is, as the configuration names it, with those who know its files.
+pub const CATALOGUE: Catalogue = Catalogue { policies: &KINDS, tls: crate::tls::FILES };
 const KINDS: [PolicyKind; ENTRIES.len()] = kinds();
 
 /// Index of a member within one snapshot.

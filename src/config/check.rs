@@ -92,10 +92,16 @@ impl Checker<'_> {
     fn choice(&mut self, choices: &'static [Choice], node: &Node, path: &str) {
         let names = || choices.iter().map(|choice| choice.name);
         let Some((name, at, value)) = chosen(node) else {
+            let number = match node.value {
+                Value::Int(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                _ => String::new(),
+            };
+            let remedy = if names().any(|name| name == number) { ": write it in quotes" } else { "" };
             return self.report.error(
                 node.at,
                 path,
-                format!("expected {}, found {}", listing(names(), "or"), node.describe()),
+                format!("expected {}, found {}{remedy}", listing(names(), "or"), node.describe()),
             );
         };
         match choices.iter().find(|choice| choice.name == name) {

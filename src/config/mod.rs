@@ -23,7 +23,7 @@ mod tree;
 mod units;
 mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,61 @@ use plan::Plan;
 pub struct Catalogue {
     /// The policies there are.
     pub policies: &'static [PolicyKind],
+    /// Who knows files of TLS.
+    pub tls: TlsFiles,
+}
+
+/// What can be said of files of TLS before they are used. Errors are in words that name the file and the remedy; what is
+/// in a file is escaped and cut in them.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsFiles {
+    /// A certificate with its chain, and its key.
+    pub pair: fn(&Path, &Path) -> Result<PairFacts, PairFault>,
+    /// Authorities for certificates of clients.
+    pub authorities: fn(&Path) -> Result<(), String>,
+    /// Lists of revoked certificates; perhaps with a warning.
+    pub revocations: fn(&Path) -> Result<Option<String>, String>,
+    /// A secret for session tickets.
+    pub ticket_key: fn(&Path) -> Result<(), String>,
+}
+
+impl TlsFiles {
+    /// Nobody reads them.
+    pub const UNREAD: Self = Self {
+        pair: |_, _| Ok(PairFacts::default()),
+        authorities: |_| Ok(()),
+        revocations: |_| Ok(None),
+        ticket_key: |_| Ok(()),
+    };
+}
+
+/// What a certificate and its key say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PairFacts {
+    /// The host names it is for, in lower case.
+    pub names: Vec<String>,
+    /// The kind of key, such as `RSA`.
+    pub kind: String,
+    /// What works but is probably not meant.
+    pub warning: Option<String>,
+}
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairFault {
+    /// Whose fault it is.
+    pub side: Side,
+    /// Which file, what is wrong, and what to do.
+    pub message: String,
+}
+
+/// One of the two files of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The certificate with its chain.
+    Cert,
+    /// The key.
+    Key,
 }
 
 /// A policy the configuration may name.

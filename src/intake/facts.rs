@@ -1,6 +1,9 @@
 //! What a client shows of what it wants.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::tls::Session;
 
 /// What a client shows before its session is routed: in its TLS ClientHello, or in a handshake that ended here.
 ///
@@ -15,6 +18,21 @@ pub struct Facts {
     pub alpn: Vec<Box<[u8]>>,
     /// Names in the certificate it has shown, and that was verified here: URIs, DNS names, mail addresses.
     pub client_sans: Vec<Box<str>>,
+    /// The TLS that ends here, if it does.
+    pub secure: Option<Secure>,
+}
+
+/// TLS between a client and this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secure {
+    /// What is spoken.
+    pub session: Session,
+    /// Whether the client has shown a certificate. One that could not be verified has ended the handshake.
+    pub verified: bool,
+    /// The common name in it; nothing to rely on.
+    pub common_name: Option<Box<str>>,
+    /// From accept to the end of the handshake.
+    pub took: Duration,
 }
 
 impl Facts {

@@ -5,17 +5,18 @@
 mod facts;
 mod proxy_protocol;
 mod sniff;
+mod tls;
 
 use std::time::Instant;
 
 use crate::admission::{Permit, turn_away};
-use crate::listener::Accepted;
+use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::Refused;
 use crate::net::{Peer, Stream};
 use crate::wire::client_hello::host_name;
 use crate::wire::proxy::{AUTHORITY, Header, Tlvs};
 
-pub use facts::Facts;
+pub use facts::{Facts, Secure};
 pub use sniff::sniff;
 
 /// A client that may be routed.
@@ -64,6 +65,10 @@ pub enum Turned {
     Undecided,
     /// Its socket failed; the errno.
     Broken(i32),
+    /// The TLS handshake came to nothing.
+    Unsecured,
+    /// There were too many TLS handshakes under way.
+    Overload,
 }
 
 /// Learns who the client is.
@@ -93,6 +98,21 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
         }
     };
     Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None })
+}
+
+/// Shakes hands with a client, if its `listener` speaks TLS; `peer` connected, and was accepted `at`.
+///
+/// # Errors
+/// It came to nothing.
+pub async fn secure(inbound: Inbound, listener: &ListenerLive, peer: Peer, at: Instant) -> Result<Inbound, Turned> {
+    let (server, socket) = match (listener.tls.server(), inbound.stream) {
+        (Some(server), Stream::Plain(socket)) => (server, socket),
+        (_, stream) => return Ok(Inbound { stream, ..inbound }),
+    };
+    let newcomer = tls::Newcomer { socket, head: inbound.head, listener, peer, at };
+    // Boxed, so that an hour-long relay does not carry the room that the handshake took.
+    let (stream, facts) = Box::pin(tls::shake(newcomer, server)).await?;
+    Ok(Inbound { stream, head: Vec::new(), facts: Some(Box::new(facts)), ..inbound })
 }
 
 /// Where the client wanted to go, and who it is, if that is not just the socket's two ends.

@@ -142,7 +142,7 @@ impl<J> Sniffer<'_, J> {
 
 impl From<Hello> for Facts {
     fn from(hello: Hello) -> Self {
-        Self { sni: hello.server_name, alpn: hello.alpn, client_sans: Vec::new() }
+        Self { sni: hello.server_name, alpn: hello.alpn, ..Self::default() }
     }
 }
 

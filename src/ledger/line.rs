@@ -74,7 +74,8 @@ fn attempt(line: &mut Line, attempt: &Attempt) {
 
 fn spans(line: &mut Line, record: &Record, known: &Progress) {
     let connecting = known.attempts.iter().map(|attempt| attempt.took).sum::<Duration>();
-    line.seconds("handshake", None);
+    let secure = known.facts.as_ref().and_then(|facts| facts.secure.as_ref());
+    line.seconds("handshake", secure.map(|secure| secure.took));
     line.seconds("queue", known.queue_wait);
     line.seconds("connect", (!known.attempts.is_empty()).then_some(connecting));
     line.seconds("first_byte_up", record.tally.first_byte(Direction::Up));

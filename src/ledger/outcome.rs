@@ -39,13 +39,17 @@ pub struct Outcome {
 pub enum Failure {
     /// It was not let in.
     Refused(Refused),
-    /// It did not say in time who it is.
+    /// It did not say in time who it is, or its TLS handshake took too long.
     Late,
     /// The client's socket failed before a backend was reached.
     ClientFailed(i32),
     /// The client closed its direction before anything was done for it, and had sent nothing: while its PROXY header
     /// or its first bytes were awaited, or while it waited in the queue.
     ClientLeft,
+    /// The TLS handshake with the client came to nothing …
+    Unsecured,
+    /// … or was not begun, as too many were under way.
+    Overload,
     /// What it sent did not decide where it goes.
     Undecided,
     /// No route takes it, or its listener is no longer known.
@@ -70,6 +74,8 @@ impl From<Turned> for Failure {
             Turned::Left => Self::ClientLeft,
             Turned::Undecided => Self::Undecided,
             Turned::Broken(errno) => Self::ClientFailed(errno),
+            Turned::Unsecured => Self::Unsecured,
+            Turned::Overload => Self::Overload,
         }
     }
 }
@@ -82,6 +88,10 @@ impl Ending {
             Failure::Late => Outcome::stopped(Cause::HandshakeTimeout, phase).into(),
             Failure::ClientFailed(errno) => Outcome::broken(Cause::ClientReset, Side::Client, phase, errno).into(),
             Failure::ClientLeft => Outcome { cause: Cause::ClientReset, side: Side::Client, phase, errno: None }.into(),
+            Failure::Unsecured => {
+                Outcome { cause: Cause::HandshakeFailed, side: Side::Client, phase, errno: None }.into()
+            }
+            Failure::Overload => Outcome::stopped(Cause::HandshakeFailed, phase).into(),
             Failure::Undecided => Outcome::stopped(Cause::SniffUndecided, phase).into(),
             Failure::NoRoute => Outcome::stopped(Cause::NoRoute, phase).into(),
             Failure::Rejected => Outcome::stopped(Cause::Rejected, phase).into(),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod grumble;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use crate::net::Peer;
 pub(crate) use accept::classify;
 pub use accept::{Accepted, Acceptor, Fate, Orders};
 pub use grumble::Grumble;
+pub use tls::{LiveTls, UnderWay};
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct ListenerLive {
     pub invalid: Grumble,
     /// What is said of clients whose first bytes decide no route.
     pub undecided: Grumble,
+    /// How TLS is spoken with its clients.
+    pub tls: LiveTls,
     settings: ArcSwap<Listener>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCells>>>,
     workers: usize,
@@ -56,6 +60,7 @@ impl ListenerLive {
             untrusted: Grumble::new(now),
             invalid: Grumble::new(now),
             undecided: Grumble::new(now),
+            tls: LiveTls::new(now),
             settings: ArcSwap::from_pointee(settings.clone()),
             routes: Mutex::default(),
             workers,

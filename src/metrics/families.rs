@@ -110,6 +110,10 @@ families! {
     BACKEND_PROBES "peerway_backend_probes_total" Counter ["pool" "backend" "result"] "Probes of the backend, by result.";
     BACKEND_PROBE_SECONDS "peerway_backend_probe_duration_seconds" Gauge ["pool" "backend"] "How long the last probe of the backend took.";
 
+    TLS_HANDSHAKES "peerway_tls_handshakes_total" Counter ["listener" "result"] "TLS handshakes that clients began, by how they ended.";
+    TLS_EXPIRY "peerway_tls_certificate_expiry_timestamp_seconds" Gauge ["owner" "file"] "When the first certificate of the chain in a file ends, Unix time.";
+    TLS_CURRENT "peerway_tls_files_current" Gauge ["owner"] "Whether the files of TLS are in use as they are on disk; 0 means that they cannot be used, and that what they held before is.";
+
     DISCOVERY_SUCCESS "peerway_discovery_last_success_timestamp_seconds" Gauge ["pool"] "When a host name of the pool was last resolved, Unix time; 0 is never.";
     DISCOVERY_ERRORS "peerway_discovery_errors_total" Counter ["pool" "class"] "Attempts to resolve a host name of the pool that failed, by class.";
 

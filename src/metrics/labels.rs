@@ -147,6 +147,30 @@ labels! {
 }
 
 labels! {
+    /// How a TLS handshake with a client ended. One that a client never began is none.
+    HandshakeResult {
+        /// Both sides agree.
+        Ok = "ok",
+        /// Not within `timeouts.handshake`.
+        Timeout = "timeout",
+        /// The client sent an alert: mostly it does not trust the certificate.
+        Alert = "alert",
+        /// The client's certificate is from nobody in `client_auth.ca`.
+        UnknownCa = "unknown_ca",
+        /// The client's certificate is out of date.
+        Expired = "expired",
+        /// The client's certificate was revoked, or no current list says that it was not.
+        Revoked = "revoked",
+        /// The client has shown no certificate, and must.
+        NoCertificate = "no_certificate",
+        /// Anything else: no TLS, no version or protocol in common, an end in the midst of it.
+        Protocol = "protocol",
+        /// Beyond `max_handshakes`.
+        Overload = "overload",
+    }
+}
+
+labels! {
     /// Classes of failing `accept`.
     AcceptError {
         /// Out of descriptors, of the process or of the system.

@@ -106,7 +106,7 @@ fn words(error: &io::Error) -> String {
 }
 
 /// `HandshakeFailure` as words.
-fn spaced(alert: AlertDescription) -> String {
+pub(super) fn spaced(alert: AlertDescription) -> String {
     let name = format!("{alert:?}");
     if !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return format!("number {}", u8::from(alert));

@@ -3,8 +3,15 @@
 //! The provider of its cryptography is handed to each configuration; none is installed for the process.
 
 mod client;
+mod files;
+mod names;
+mod server;
+mod tickets;
 
 pub use client::{Client, HandshakeError, Secured};
+pub use files::FILES;
+pub use server::{Expiry, Handshake, Server, Session, Shown, Unusable, verdict, words};
+pub use tickets::OwnSecrets;
 
 #[cfg(test)]
 pub(crate) mod fixture;

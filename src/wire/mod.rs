@@ -9,6 +9,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod x509;
 
 /// What a parser makes of the bytes so far: a value and how many bytes it took, `None` while more are needed, or why
 /// they can never become one.

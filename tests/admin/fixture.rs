@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use peerway::admin::{Desk, Door, Endpoint, Origin, State, Upgrades};
 use peerway::admission::{Gate, Permit};
 use peerway::balance::CATALOGUE;
-use peerway::config::{self, plan::Plan};
+use peerway::config;
+use peerway::config::plan::{CertificateFiles, Plan};
 use peerway::drain::{Lifecycle, Stage};
 use peerway::ledger::{AccessLogs, Entry, Ledger};
 use peerway::listener::{Accepted, ListenerLive};
@@ -18,7 +19,10 @@ use peerway::net::{Peer, Stream};
 use peerway::pool::{Keeper, Pool, Tools};
 use peerway::relay::Workbench;
 use peerway::route::{Listening, Live, Table};
+use peerway::tls;
 use tokio::sync::watch;
+
+use super::pki::{Authority, Wish};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LISTENERS: &str = "
@@ -62,6 +66,15 @@ impl Fixture {
         let state = Arc::new(runtime.block_on(state(&plan, runtime.handle().clone())));
         state.life.enter(Stage::Ready);
         Self { runtime, state, plan }
+    }
+
+    /// Has `front` speak TLS.
+    pub(crate) fn with_tls(self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = Authority::new("x").issue(&Wish::names(["x.example"])).save(dir.path(), "a");
+        let server = tls::Server::endpoint(&CertificateFiles { cert, key }).unwrap();
+        self.state.live.load().listeners["front"].live.tls.put(Some(Arc::new(server)));
+        self
     }
 
     /// Serves the admin endpoint of the settings, or one on loopback.
@@ -137,6 +150,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         log_dropped: Arc::default(),
         elders: Arc::default(),
         upgrades: Arc::new(Upgrades::new().0),
+        admin_tls: Arc::default(),
     }
 }
 

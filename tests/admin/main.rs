@@ -7,4 +7,6 @@ mod explain;
 mod fixture;
 mod page;
 mod pages;
+#[path = "../support/pki.rs"]
+mod pki;
 mod sites;

@@ -37,7 +37,7 @@ fn both_forms_are_well_formed_and_complete() {
 /// So that a rename or a lost label is noticed here and not on a dashboard.
 #[test]
 fn every_family_has_a_sample_with_its_labels() {
-    let fixture = Fixture::new(FULL);
+    let fixture = Fixture::new(FULL).with_tls();
     let (entry, _client) = fixture.session("front");
     entry.close(Outcome::stopped(Cause::Killed, Phase::Connect));
     let page = page::read(&fixture.admin().get("/metrics").body, false).unwrap();

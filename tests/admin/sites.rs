@@ -100,8 +100,12 @@ fn on_the_network_writes_need_the_token() {
 
 #[test]
 fn on_the_network_without_a_token_nothing_is_written() {
-    let admin =
-        Admin { listen: AdminAddress::Ip(([0, 0, 0, 0], 0).into()), token_file: None, protect: Protect::Writes };
+    let admin = Admin {
+        listen: AdminAddress::Ip(([0, 0, 0, 0], 0).into()),
+        token_file: None,
+        protect: Protect::Writes,
+        tls: None,
+    };
     let fixture = Fixture::new("");
     let server = fixture.serve(Endpoint::admin(&admin, None).unwrap());
     assert_eq!(server.get("/metrics").status, 200);
@@ -116,6 +120,7 @@ fn a_token_that_is_missing_or_empty_stops_the_start() {
         listen: AdminAddress::Ip(([127, 0, 0, 1], 0).into()),
         token_file: Some(path.clone()),
         protect: Protect::Writes,
+        tls: None,
     };
     let missing = Endpoint::admin(&admin, None).unwrap_err();
     assert!(matches!(&missing, EndpointError::Token(named, _) if *named == path), "{missing}");

@@ -8,9 +8,12 @@ mod files;
 mod generated;
 mod health;
 mod limits;
+#[path = "../support/pki.rs"]
+mod pki;
 mod plan;
 mod properties;
 mod routes;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -24,6 +27,7 @@ const CATALOGUE: Catalogue = Catalogue {
         PolicyKind { name: "least_connections", summary: "the one with the fewest sessions", takes: Takes::Nothing },
         PolicyKind { name: "maglev", summary: "by a hash", takes: Takes::Hash },
     ],
+    tls: peerway::tls::FILES,
 };
 
 /// The environment of every test.

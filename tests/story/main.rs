@@ -30,4 +30,5 @@ mod storm;
 mod systemd;
 mod tiers;
 mod timeouts;
+mod tls;
 mod upgrade;

@@ -12,8 +12,10 @@ mod hello;
 mod lines;
 mod moody;
 mod peer;
+pub(crate) mod pki;
 mod process;
 mod proxy;
+mod tls;
 
 pub(crate) use admin::{Admin, Scrape};
 pub(crate) use change::TOP;
@@ -23,7 +25,8 @@ pub(crate) use hello::{hello, hello_message, records};
 pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};
 pub(crate) use peer::{Backend, Blackhole, Peer, Service, Wait, mix, random_file, send_across, socket_pair_direct};
 pub(crate) use process::{Program, cpu_time, descriptors, free_port, pipes, program, resident_kib, run};
-pub(crate) use proxy::{Proxy, Setup, binary};
+pub(crate) use proxy::{Address, Proxy, Setup, binary};
+pub(crate) use tls::{TlsClient, TlsPeer, VERSIONS, certify, der};
 
 use std::time::{Duration, Instant};
 

@@ -131,11 +131,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::super::super::plan::Pool;
-    use super::super::super::{Catalogue, Errors, PolicyKind, Takes, parse};
+    use super::super::super::{Catalogue, Errors, PolicyKind, Takes, TlsFiles, parse};
     use super::*;
 
-    const CATALOGUE: Catalogue =
-        Catalogue { policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }] };
+    const CATALOGUE: Catalogue = Catalogue {
+        policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
+        tls: TlsFiles::UNREAD,
+    };
 
     fn connect(text: &str) -> Result<Connect, Errors> {
         let text = format!(

@@ -12,6 +12,7 @@ mod pool;
 mod process;
 mod reload;
 mod route;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;

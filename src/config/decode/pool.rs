@@ -212,11 +212,13 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::super::super::{Catalogue, PolicyKind, Takes, parse};
+    use super::super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse};
     use super::*;
 
-    const CATALOGUE: Catalogue =
-        Catalogue { policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }] };
+    const CATALOGUE: Catalogue = Catalogue {
+        policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
+        tls: TlsFiles::UNREAD,
+    };
 
     fn pool(text: &str) -> Pool {
         let text = format!("listeners: {{ l: {{ bind: '127.0.0.1:1', pool: p }} }}\npools: {{ p: {{ {text} }} }}\n");

@@ -58,7 +58,9 @@ impl<'a> Decoder<'a, '_> {
             .find("token_file")
             .and_then(|found| Some(self.report.resolve(found.node.at, scalar::text(found.node, "a path").ok()?)));
         self.check_token(&admin, &listen, protect);
-        Some(Admin { listen, token_file, protect })
+        let tls = admin.find("tls").map(|_| admin.section("tls"));
+        let tls = tls.and_then(|section| self.certificate(&section, None));
+        Some(Admin { listen, token_file, protect, tls })
     }
 
     fn admin_address(&mut self, found: &Found<'a>) -> Option<AdminAddress> {

@@ -2,8 +2,9 @@
 
 use super::super::scalar::Scalar;
 use super::shared::{ACCESS_LOG, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
+use super::tls::TLS;
 use super::{
-    BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, MANY, NAME, PATH, PATHS, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
+    BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, MANY, NAME, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
     TIMEOUT_OR_OFF, count, seconds,
 };
 
@@ -58,8 +59,16 @@ pub(in super::super) const LISTENER: &[Key] = &[
     )
     .example("postgres")
     .later(),
-    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with clients. A stream that ends without a close_notify was cut and counts as a reset. Half-closing \
-         works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
+    Key::new(
+        "tls",
+        Kind::Either(&[OFF, Kind::Map(TLS)]),
+        "Speak TLS with clients, version 1.2 or 1.3; with backends, the pool's `tls` decides. With `accept_proxy` the header \
+         stands before the hello. A stream that ends without a close_notify was cut and counts as a reset. Half-closing works through TLS \
+         1.3; in 1.2 a close_notify ends both directions once everything before it is written. All files named here are \
+         watched: what changes is used for new connections once it is whole and valid, and until then what was there \
+         before. `peerway check` reads them too, so it must be allowed to.",
+    )
+    .dormant(),
     Key::new(
         "admission",
         Kind::Either(&[OFF, Kind::Map(ADMISSION)]),
@@ -221,51 +230,6 @@ const OTHERS_WORDS: &[Choice] = &[
     Choice::word("plain", "they are taken as they are, without a header: one that they send is payload"),
 ];
 
-const TLS: &[Key] = &[
-    Key::new(
-        "certificates",
-        Kind::List(&Kind::Map(CERTIFICATE)),
-        "Certificates, chosen by the name the client asks for. The files are watched and swapped while running.",
-    )
-    .required(),
-    Key::new("client_auth", Kind::Map(CLIENT_AUTH), "Ask clients for a certificate."),
-    Key::new("min_version", MIN_VERSION, "The oldest TLS version accepted.").default("\"1.2\""),
-    Key::new("alpn", TEXTS, "Application protocols offered, the preferred one first.").example("[h2, http/1.1]"),
-    Key::new("max_handshakes", count(1, MANY), "Handshakes at once; the rest wait.").default("256"),
-    Key::new(
-        "ticket_keys",
-        PATHS,
-        "Files with keys for session tickets, shared with replicas, the newest first. Without it each process makes its \
-         own, and renews them when the authorities or revocation lists for client certificates change.",
-    )
-    .example("[k1, k2]"),
-];
-
-const CERTIFICATE: &[Key] = &[
-    Key::new("cert", PATH, "The certificate and its chain, PEM.").example("a.pem").required(),
-    Key::new("key", PATH, "Its key, PEM.").example("a.key").required(),
-];
-
-const CLIENT_AUTH: &[Key] = &[
-    Key::new("ca", PATH, "The authorities whose certificates are accepted, PEM.").example("clients.pem").required(),
-    Key::new("mode", AUTH_MODE, "Whether a certificate must be shown.").default("required"),
-    Key::new("crl", PATHS, "Lists of revoked certificates.").example("[c.crl]"),
-    Key::new("crl_expired", CRL_EXPIRED, "What an outdated list means.").default("refuse"),
-];
-
-const AUTH_MODE: Kind = Kind::Choice(AUTH_MODE_WORDS);
-const AUTH_MODE_WORDS: &[Choice] =
-    &[Choice::word("required", "no session without one"), Choice::word("optional", "checked when one is shown")];
-
-const CRL_EXPIRED: Kind = Kind::Choice(CRL_EXPIRED_WORDS);
-const CRL_EXPIRED_WORDS: &[Choice] = &[
-    Choice::word("refuse", "no client is accepted"),
-    Choice::word("accept", "the old list is used, and the log says so"),
-];
-
-const MIN_VERSION: Kind = Kind::Choice(MIN_VERSION_WORDS);
-const MIN_VERSION_WORDS: &[Choice] = &[Choice::word("1.2", "TLS 1.2"), Choice::word("1.3", "TLS 1.3")];
-
 const ADMISSION: &[Key] = &[
     Key::new(
         "allow",
@@ -340,7 +304,7 @@ const TIMEOUTS: &[Key] = &[
     Key::new(
         "handshake",
         TIMEOUT,
-        "From accept to the end of the TLS handshake. So long clients are held, too, that are refused in silence.",
+        "From accept to the end of the TLS handshake. Nothing extends it. So long clients are held, too, that are refused in silence.",
     )
     .default("5s"),
     Key::new(

@@ -8,6 +8,7 @@ mod process;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(super) use listener::{BIND, LISTENER, ROUTE};
 use pool::BACKEND_DEFAULTS;
 pub(super) use pool::{BACKEND, HASH, POOL};
 pub(super) use process::ROOT;
+pub(super) use tls::CERTIFICATE;
 
 /// One key of a map.
 #[derive(Debug, Clone, Copy)]

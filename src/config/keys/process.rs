@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::scalar::Scalar;
 use super::shared::{ACCESS_LOG, AUTO, OFF, ZONE_NAME};
 use super::{
-    BACKEND_DEFAULTS, BOOL, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL, SOME_RATE_OR_OFF, SPAN,
-    TIMEOUT, TIMEOUT_OR_OFF, count, duration,
+    BACKEND_DEFAULTS, BOOL, CERTIFICATE, Choice, FACTOR, Key, Kind, LISTENER, MANY, NAME, PATH, PATHS, POOL,
+    SOME_RATE_OR_OFF, SPAN, TIMEOUT, TIMEOUT_OR_OFF, count, duration,
 };
 
 /// The top level.
@@ -211,18 +211,18 @@ const ADMIN: &[Key] = &[
     .example("token")
     .dormant(),
     Key::new("protect", PROTECT, "Which requests need the token.").default("writes"),
-    Key::new("tls", Kind::Map(ADMIN_TLS), "Serve it over TLS.").later(),
+    Key::new(
+        "tls",
+        Kind::Map(CERTIFICATE),
+        "Serve it over TLS, and not without. The files are watched, and what changes is used for new connections.",
+    )
+    .dormant(),
 ];
 
 const PROTECT: Kind = Kind::Choice(PROTECT_WORDS);
 const PROTECT_WORDS: &[Choice] = &[
     Choice::word("writes", "those that change something"),
     Choice::word("all", "all but /healthz and /readyz; needs `token_file`"),
-];
-
-const ADMIN_TLS: &[Key] = &[
-    Key::new("cert", PATH, "The certificate and its chain, PEM.").example("a.pem").required(),
-    Key::new("key", PATH, "Its key, PEM.").example("a.key").required(),
 ];
 
 const METRICS: &[Key] = &[

@@ -1,24 +1,24 @@
 //! The table itself: complete, consistent, and honest about what is not supported.
 #![allow(clippy::unwrap_used)]
 
-use super::super::{Catalogue, PolicyKind, Takes, parse, section, tree};
+use super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse, section, tree};
 use super::*;
 
 /// Every key that is known and refused. It may only shrink: a feature that is built takes its lines away.
 const NOT_SUPPORTED: &[&str] = &[
     "sandbox",
     "workers.busy_poll",
-    "admin.tls",
     "listeners.starttls",
-    "listeners.tls",
     "listeners.bind.transparent",
     "pools.discover",
     "pools.tls",
     "pools.starttls",
 ];
 
-const CATALOGUE: Catalogue =
-    Catalogue { policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }] };
+const CATALOGUE: Catalogue = Catalogue {
+    policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
+    tls: TlsFiles::UNREAD,
+};
 
 /// Calls `visit` with every key below `keys` and its path.
 fn walk(keys: &'static [Key], path: &str, visit: &mut dyn FnMut(&'static Key, &str)) {

@@ -9,6 +9,7 @@ mod health;
 mod intake;
 mod reload;
 mod route;
+mod tls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt
 pub use intake::{AcceptProxy, Others};
 pub use reload::{Guard, Reload};
 pub use route::{BadPattern, Destination, HeadPattern, Match, NamePattern, Route, Split, Words};
+pub use tls::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -108,6 +110,8 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// Which requests need the token.
     pub protect: Protect,
+    /// Its certificate, if it is served over TLS.
+    pub tls: Option<CertificateFiles>,
 }
 
 /// `admin.protect`: which requests need the token.
@@ -213,6 +217,8 @@ pub struct Listener {
     pub admission: Admission,
     /// What its sessions may move.
     pub bandwidth: Bandwidth,
+    /// How TLS is spoken with clients; `None` is not at all.
+    pub tls: Option<ListenerTls>,
     /// Limits on time.
     pub timeouts: Timeouts,
     /// How bytes are moved.

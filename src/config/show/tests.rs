@@ -8,6 +8,7 @@ const CATALOGUE: Catalogue = Catalogue {
         PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing },
         PolicyKind { name: "maglev", summary: "", takes: Takes::Hash },
     ],
+    tls: super::super::TlsFiles::UNREAD,
 };
 
 fn shown(text: &str) -> Setting {

@@ -1,0 +1,91 @@
+//! The two ends of a session inside TLS: clean ones are passed on as such, and a cut never looks like one.
+
+use std::io::Write;
+use std::net::Shutdown;
+
+use super::{NAME, Site};
+use crate::support::{Backend, MB, TlsClient, VERSIONS};
+use rustls::version::TLS13;
+
+#[test]
+fn a_client_that_has_finished_still_hears_its_answer() {
+    let backend = Backend::new();
+    let (proxy, authority) = Site::to(&backend).start("");
+    let client = TlsClient::new(&authority, None, &[&TLS13], &[]);
+    let mut client = client.connect(proxy.address("front"), NAME);
+    let mut server = backend.accept();
+    client.say(b"question");
+    client.finish();
+    assert_eq!(server.take(8), b"question");
+    server.hear_end();
+    let answer = vec![b'a'; 5 * MB as usize];
+    let listening = std::thread::spawn(move || client.hear_all().len());
+    (&server.socket).write_all(&answer).unwrap();
+    server.finish();
+    assert_eq!(listening.join().unwrap(), answer.len());
+    assert_eq!(proxy.why(), "finished client closing");
+}
+
+#[test]
+fn a_backend_that_has_finished_is_a_close_notify() {
+    for version in VERSIONS {
+        let backend = Backend::new();
+        let (proxy, authority) = Site::to(&backend).start("");
+        let client = TlsClient::new(&authority, None, &[version], &[]);
+        let mut client = client.connect(proxy.address("front"), NAME);
+        let server = backend.accept();
+        (&server.socket).write_all(b"bye").unwrap();
+        server.close();
+        assert_eq!(client.hear_all(), b"bye");
+        client.finish();
+        assert_eq!(proxy.why(), "finished backend closing");
+    }
+}
+
+#[test]
+fn a_client_that_is_cut_is_a_reset_for_the_backend() {
+    for version in VERSIONS {
+        for cut in [Shutdown::Write, Shutdown::Both] {
+            let backend = Backend::new();
+            let (proxy, authority) = Site::to(&backend).start("");
+            let client = TlsClient::new(&authority, None, &[version], &[]);
+            let mut client = client.connect(proxy.address("front"), NAME);
+            let mut server = backend.accept();
+            client.say(b"hello");
+            assert_eq!(server.take(5), b"hello");
+            // FIN, and no close_notify before it.
+            client.stream.sock.shutdown(cut).unwrap();
+            server.hear_reset();
+            assert!(proxy.why().starts_with("client_reset client"));
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_is_cut_is_a_reset_for_the_client() {
+    for version in VERSIONS {
+        let backend = Backend::new();
+        let (proxy, authority) = Site::to(&backend).start("");
+        let client = TlsClient::new(&authority, None, &[version], &[]);
+        let mut client = client.connect(proxy.address("front"), NAME);
+        let mut server = backend.accept();
+        client.say(b"hello");
+        assert_eq!(server.take(5), b"hello");
+        server.reset();
+        client.hear_reset();
+        assert!(proxy.why().starts_with("backend_reset backend"));
+    }
+}
+
+#[test]
+fn who_kills_the_proxy_is_heard_as_a_reset() {
+    let backend = Backend::new();
+    let (proxy, authority) = Site::to(&backend).start("");
+    let mut client = TlsClient::trusting(&authority).connect(proxy.address("front"), NAME);
+    let mut server = backend.accept();
+    client.say(b"hello");
+    assert_eq!(server.take(5), b"hello");
+    proxy.signal(rustix::process::Signal::KILL);
+    client.hear_reset();
+    server.hear_reset();
+}
