@@ -1,5 +1,8 @@
 //! A process without workers: real state, real endpoints on port 0, sessions opened by hand.
 
+#[path = "../support/pki.rs"]
+mod pki;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use peerway::route::{Listening, Live, Table};
 use peerway::tls;
 use tokio::sync::watch;
 
-use super::pki::{Authority, Wish};
+use pki::{Authority, Wish};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LISTENERS: &str = "

@@ -7,6 +7,4 @@ mod explain;
 mod fixture;
 mod page;
 mod pages;
-#[path = "../support/pki.rs"]
-mod pki;
 mod sites;
