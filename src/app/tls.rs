@@ -189,12 +189,15 @@ async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
     let owner = &site.owner;
     match loaded {
         Ok(server) => {
+            let server = Arc::new(server);
             let is_news = site.now().is_none_or(|now| !now.is_like(&server));
+            // Before it is said, so that whoever reads of it finds it true.
+            site.put(server.clone());
             if is_news || seen.complaint.take().is_some() {
                 tracing::info!(owner, "files of TLS have changed and are in use");
                 server.warnings().iter().for_each(|warning| tracing::warn!(owner, warning, "files of TLS"));
             }
-            site.put(Arc::new(server));
+            seen.complaint = None;
         }
         Err(Unusable(error)) => {
             site.outdated();

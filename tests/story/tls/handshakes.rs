@@ -168,7 +168,7 @@ fn there_may_be_so_many_at_once() {
     });
     assert_eq!(refused.kind(), ErrorKind::ConnectionReset);
     assert!(proxy.metric(&handshakes("overload")) >= 1.0);
-    let why = eventually("its end", || Some(proxy.why()).filter(|why| !why.starts_with("finished")));
+    let why = eventually("its end", || Some(proxy.why()).filter(|why| why.starts_with("handshake_failed")));
     assert_eq!(why, "handshake_failed proxy intake");
     drop(slow);
     let mut peer = eventually("room again", || client.try_connect(proxy.address("front"), NAME).ok());
