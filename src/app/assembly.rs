@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::pools::{Gone, Pools, Started};
 use super::sockets::{Places, Serving, Sockets};
 use super::start::StartError;
-use super::tls::{self, Servers};
+use super::tls::{self, Secrets};
 use super::worker::Arrival;
 use super::{Acceptors, Logging, limits};
 use crate::admin::{self, InForce};
@@ -44,7 +44,7 @@ pub(super) struct Prepared {
     sinks: Sinks,
     places: Places,
     pools: Started,
-    tls: Servers,
+    tls: Secrets,
 }
 
 impl Prepared {
@@ -74,7 +74,7 @@ impl Assembly {
         let sinks = self.state.ledger.access().prepare(&plan).map_err(StartError::Log)?;
         let tls = tls::load(&plan, &self.state.live.load_full()).await.map_err(StartError::Tls)?;
         // Names first: while they are asked for, no address is held.
-        let pools = self.pools.prepare(&plan).await;
+        let pools = self.pools.prepare(&plan, &tls.clients).await;
         let places = self.sockets.claim(&plan, self.workers.len()).map_err(StartError::Bind)?;
         Ok(Prepared { plan, hash: loaded.hash, sinks, places, pools, tls })
     }
@@ -89,14 +89,14 @@ impl Assembly {
         }
         let before = self.state.live.load_full();
         let generation = before.generation + 1;
-        let (pools, gone) = self.pools.adopt(&plan, pools).await;
+        let (pools, gone) = self.pools.adopt(&plan, pools, &tls.clients).await;
         let departed = departed(&before, &pools, &gone);
         let mut live = Live { generation, listeners: BTreeMap::new(), pools, departed, plan: plan.clone() };
         let listeners: Vec<_> =
             plan.listeners.iter().map(|listener| (listener.clone(), self.listener(&before, listener))).collect();
         for (listener, of) in &listeners {
             // Before anyone is accepted for it, and after its settings, so that nobody who should be is served in the clear.
-            of.tls.put(tls.remove(&listener.name));
+            of.tls.put(tls.servers.remove(&listener.name));
             let earlier = before.listeners.get(&listener.name).map(|listening| &*listening.routes);
             let Some(routes) = Table::new(listener, |name| live.pools.get(name).cloned(), earlier) else { continue };
             let (bound, routes) = (places.addresses(&listener.name), Arc::new(routes));

@@ -9,6 +9,10 @@ use crate::backend::Backend;
 use crate::config::plan::Plan;
 use crate::net::Target;
 use crate::pool::{Keeper, KeeperHandle, Pool, Tools, Verdicts};
+use crate::tls::Client;
+
+/// What pools speak TLS with, by their names.
+type Clients = BTreeMap<Arc<str>, Arc<Client>>;
 
 /// All pools that live.
 #[derive(Debug)]
@@ -53,11 +57,12 @@ impl Pools {
     }
 
     /// Starts those of `plan` that are not there, all their host names resolved at once.
-    pub(super) async fn prepare(&self, plan: &Plan) -> Started {
+    pub(super) async fn prepare(&self, plan: &Plan, clients: &Clients) -> Started {
         let tools = Tools { zone: plan.zone.clone(), ..self.tools.clone() };
         let mut starting = JoinSet::new();
         for settings in plan.pools.iter().filter(|settings| !self.kept.contains_key(&settings.name)) {
             let pool = Arc::new(Pool::new(settings.clone()));
+            pool.tls.put(clients.get(&pool.name).cloned());
             let mut keeper = Keeper::new(pool.clone(), tools.clone());
             starting.spawn(async move {
                 keeper.start().await;
@@ -76,9 +81,14 @@ impl Pools {
     }
 
     /// Has all pools follow `plan`; gives those that it names, and what their backends have come to.
-    pub(super) async fn adopt(&mut self, plan: &Plan, started: Started) -> (BTreeMap<Arc<str>, Arc<Pool>>, Vec<Gone>) {
+    pub(super) async fn adopt(
+        &mut self,
+        plan: &Plan,
+        started: Started,
+        clients: &Clients,
+    ) -> (BTreeMap<Arc<str>, Arc<Pool>>, Vec<Gone>) {
         // Before the new ones are there: those are as they should be.
-        let gone = self.follow(plan).await;
+        let gone = self.follow(plan, clients).await;
         for (pool, keeper) in started.0 {
             self.kept.insert(pool.name.clone(), Kept { pool, keeper: keeper.spawn() });
         }
@@ -87,12 +97,13 @@ impl Pools {
     }
 
     /// All at once: each may have names to ask for.
-    async fn follow(&self, plan: &Plan) -> Vec<Gone> {
+    async fn follow(&self, plan: &Plan, clients: &Clients) -> Vec<Gone> {
         let mut following = JoinSet::new();
         for settings in &plan.pools {
             let Some(kept) = self.kept.get(&settings.name) else { continue };
             let (keeper, settings, zone) = (kept.keeper.clone(), settings.clone(), plan.zone.clone());
             let before = kept.pool.snapshot();
+            kept.pool.tls.put(clients.get(&settings.name).cloned());
             following.spawn(async move {
                 let names: HashSet<_> = settings.backends.iter().map(|backend| backend.name.clone()).collect();
                 let followed = keeper.follow(settings, zone).await;

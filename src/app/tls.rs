@@ -11,39 +11,53 @@ use tokio::time::sleep;
 
 use super::folders::Folders;
 use crate::admin::{self, AdminTls};
-use crate::config::plan::{CertificateFiles, ListenerTls, Plan};
+use crate::config::plan::{CertificateFiles, ListenerTls, Plan, PoolTls};
 use crate::drain::Stage;
 use crate::listener::ListenerLive;
+use crate::pool::Pool;
 use crate::route::Live;
-use crate::tls::{OwnSecrets, Server, Unusable};
+use crate::tls::{Client, Server, Unusable};
 
 /// Between looks at files of which nothing is told.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Servers by the name of their listener.
-pub(super) type Servers = BTreeMap<Arc<str>, Arc<Server>>;
+/// What a configuration needs of TLS.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    /// By the name of their listener.
+    pub(super) servers: BTreeMap<Arc<str>, Arc<Server>>,
+    /// By the name of their pool.
+    pub(super) clients: BTreeMap<Arc<str>, Arc<Client>>,
+}
 
-/// Loads what the listeners of `plan` need, on a thread where that may take its time. Sessions of listeners that stay can
+/// Loads what the listeners and pools of `plan` need, on a thread where that may take its time. Sessions of listeners that stay can
 /// be resumed.
 ///
 /// # Errors
 /// What cannot be used, each with the key that names it.
-pub(super) async fn load(plan: &Plan, live: &Live) -> Result<Servers, Vec<(String, Unusable)>> {
+pub(super) async fn load(plan: &Plan, live: &Live) -> Result<Secrets, Vec<(String, Unusable)>> {
     let wanted = plan.listeners.iter().filter_map(|listener| {
         let of = live.listeners.get(&listener.name);
         let own = of.map(|listening| listening.live.tls.secrets()).unwrap_or_default();
         Some((listener.name.clone(), listener.tls.clone()?, own))
     });
     let wanted: Vec<_> = wanted.collect();
+    let pools: Vec<_> = plan.pools.iter().filter_map(|pool| Some((pool.name.clone(), pool.tls.clone()?))).collect();
     let load = move || {
-        let (mut servers, mut errors) = (Servers::new(), Vec::new());
+        let (mut loaded, mut errors) = (Secrets::default(), Vec::new());
         for (name, settings, own) in wanted {
             match Server::load(&settings, &name, &own) {
-                Ok(server) => drop(servers.insert(name, Arc::new(server))),
+                Ok(server) => drop(loaded.servers.insert(name, Arc::new(server))),
                 Err(error) => errors.push((format!("listeners.{name}.tls"), error)),
             }
         }
-        if errors.is_empty() { Ok(servers) } else { Err(errors) }
+        for (name, settings) in pools {
+            match Client::load(&settings) {
+                Ok(client) => drop(loaded.clients.insert(name, Arc::new(client))),
+                Err(error) => errors.push((format!("pools.{name}.tls"), error)),
+            }
+        }
+        if errors.is_empty() { Ok(loaded) } else { Err(errors) }
     };
     let stuck = |error: tokio::task::JoinError| vec![("tls".to_owned(), Unusable(error.to_string()))];
     tokio::task::spawn_blocking(load).await.map_err(stuck).flatten()
@@ -91,12 +105,21 @@ struct Site {
 enum Settings {
     Listener(Box<ListenerTls>),
     Endpoint(CertificateFiles),
+    Pool(Box<PoolTls>),
 }
 
-/// Where a server is put.
+/// What its files make.
+#[derive(Clone)]
+enum Made {
+    Server(Arc<Server>),
+    Client(Arc<Client>),
+}
+
+/// Where that is put.
 enum Place {
     Listener(Arc<ListenerLive>),
     Admin(Arc<AdminTls>),
+    Pool(Arc<Pool>),
 }
 
 /// What was seen of a site's files.
@@ -126,7 +149,16 @@ fn sites(live: &Live, admin: &Arc<AdminTls>) -> Vec<Site> {
         settings: Settings::Endpoint(files),
         place: Place::Admin(admin.clone()),
     });
-    live.plan.listeners.iter().filter_map(of_listener).chain(of_admin).collect()
+    let of_pool = |pool: &crate::config::plan::Pool| {
+        Some(Site {
+            owner: format!("pool/{}", pool.name),
+            name: pool.name.clone(),
+            settings: Settings::Pool(Box::new(pool.tls.clone()?)),
+            place: Place::Pool(live.pools.get(&pool.name)?.clone()),
+        })
+    };
+    let pools = live.plan.pools.iter().filter_map(of_pool);
+    live.plan.listeners.iter().filter_map(of_listener).chain(of_admin).chain(pools).collect()
 }
 
 impl Site {
@@ -134,20 +166,25 @@ impl Site {
         match &self.settings {
             Settings::Listener(settings) => Box::new(settings.files()),
             Settings::Endpoint(files) => Box::new(files.files().into_iter()),
+            Settings::Pool(settings) => Box::new(settings.files()),
         }
     }
 
-    fn now(&self) -> Option<Arc<Server>> {
+    fn now(&self) -> Option<Made> {
         match &self.place {
-            Place::Listener(listener) => listener.tls.server(),
-            Place::Admin(admin) => admin.server(),
+            Place::Listener(listener) => listener.tls.server().map(Made::Server),
+            Place::Admin(admin) => admin.server().map(Made::Server),
+            Place::Pool(pool) => pool.tls.client().map(Made::Client),
         }
     }
 
-    fn put(&self, server: Arc<Server>) {
-        match &self.place {
-            Place::Listener(listener) => listener.tls.put(Some(server)),
-            Place::Admin(admin) => admin.put(server),
+    fn put(&self, made: Made) {
+        match (&self.place, made) {
+            (Place::Listener(listener), Made::Server(server)) => listener.tls.put(Some(server)),
+            (Place::Admin(admin), Made::Server(server)) => admin.put(server),
+            (Place::Pool(pool), Made::Client(client)) => pool.tls.put(Some(client)),
+            // Settings and place are made together, and fit.
+            (Place::Listener(_) | Place::Admin(_), Made::Client(_)) | (Place::Pool(_), Made::Server(_)) => {}
         }
     }
 
@@ -155,15 +192,38 @@ impl Site {
         match &self.place {
             Place::Listener(listener) => listener.tls.outdated(),
             Place::Admin(admin) => admin.outdated(),
+            Place::Pool(pool) => pool.tls.outdated(),
         }
     }
 }
 
 impl Settings {
-    fn load(&self, name: &str, own: &Arc<OwnSecrets>) -> Result<Server, Unusable> {
+    fn load(&self, name: &str, before: Option<&Made>) -> Result<Made, Unusable> {
+        let own = || match before {
+            Some(Made::Server(server)) => server.secrets().clone(),
+            _ => Arc::default(),
+        };
         match self {
-            Self::Listener(settings) => Server::load(settings, name, own),
-            Self::Endpoint(files) => Server::endpoint(files),
+            Self::Listener(settings) => Ok(Made::Server(Server::load(settings, name, &own())?.into())),
+            Self::Endpoint(files) => Ok(Made::Server(Server::endpoint(files)?.into())),
+            Self::Pool(settings) => Ok(Made::Client(Client::load(settings)?.into())),
+        }
+    }
+}
+
+impl Made {
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Server(one), Self::Server(other)) => one.is_like(other),
+            (Self::Client(one), Self::Client(other)) => one.is_like(other),
+            _ => false,
+        }
+    }
+
+    fn warnings(&self) -> &[String] {
+        match self {
+            Self::Server(server) => server.warnings(),
+            Self::Client(client) => client.warnings(),
         }
     }
 }
@@ -172,14 +232,14 @@ impl Settings {
 /// they can be used and still are the ones that are wanted.
 async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
     let (files, settings, name) = (site.files().cloned().collect::<Vec<_>>(), site.settings.clone(), site.name.clone());
-    let own = site.now().map(|server| server.secrets().clone()).unwrap_or_default();
+    let in_force = site.now();
     let before = seen.stamps.clone().filter(|_| seen.complaint.is_none());
     let load = move || {
         let stamps = stamps(&files);
         if before.as_ref() == Some(&stamps) {
             return None;
         }
-        Some((stamps, settings.load(&name, &own)))
+        Some((stamps, settings.load(&name, in_force.as_ref())))
     };
     let Ok(Some((stamps, loaded))) = tokio::task::spawn_blocking(load).await else { return };
     if !is_wanted() {
@@ -188,14 +248,13 @@ async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
     seen.stamps = Some(stamps);
     let owner = &site.owner;
     match loaded {
-        Ok(server) => {
-            let server = Arc::new(server);
-            let is_news = site.now().is_none_or(|now| !now.is_like(&server));
+        Ok(made) => {
+            let is_news = site.now().is_none_or(|now| !now.is_like(&made));
             // Before it is said, so that whoever reads of it finds it true.
-            site.put(server.clone());
+            site.put(made.clone());
             if is_news || seen.complaint.take().is_some() {
                 tracing::info!(owner, "files of TLS have changed and are in use");
-                server.warnings().iter().for_each(|warning| tracing::warn!(owner, warning, "files of TLS"));
+                made.warnings().iter().for_each(|warning| tracing::warn!(owner, warning, "files of TLS"));
             }
             seen.complaint = None;
         }

@@ -52,7 +52,11 @@ pub struct Catalogue {
 pub struct TlsFiles {
     /// A certificate with its chain, and its key.
     pub pair: fn(&Path, &Path) -> Result<PairFacts, PairFault>,
-    /// Authorities for certificates of clients.
+    /// The same to be shown by a client, which needs no names.
+    pub own_pair: fn(&Path, &Path) -> Result<PairFacts, PairFault>,
+    /// Whether this system has authorities that it trusts.
+    pub system: fn() -> Result<(), String>,
+    /// Authorities for certificates.
     pub authorities: fn(&Path) -> Result<(), String>,
     /// Lists of revoked certificates; perhaps with a warning.
     pub revocations: fn(&Path) -> Result<Option<String>, String>,
@@ -64,6 +68,8 @@ impl TlsFiles {
     /// Nobody reads them.
     pub const UNREAD: Self = Self {
         pair: |_, _| Ok(PairFacts::default()),
+        own_pair: |_, _| Ok(PairFacts::default()),
+        system: || Ok(()),
         authorities: |_| Ok(()),
         revocations: |_| Ok(None),
         ticket_key: |_| Ok(()),

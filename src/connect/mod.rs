@@ -1,10 +1,11 @@
 //! The connector: one address, one attempt, a stream or the reason why not.
 //!
 //! A tower `Service`, so that what sessions and probes dial through can be layered and replaced (tests: refuse, hang,
-//! slow). Layers, outermost first: the time limit of the attempt, the header that names the client, the socket. It is
-//! always called through `oneshot` on a clone.
+//! slow). Layers, outermost first: the time limit of the attempt, TLS, the header that names the client, the socket. It
+//! is always called through `oneshot` on a clone.
 
 mod preamble;
+mod secure;
 mod socket;
 mod source;
 
@@ -21,6 +22,7 @@ use crate::metrics::ConnectFailure;
 use crate::net::{Stream, Target};
 
 pub use preamble::Caller;
+pub use secure::Secure;
 
 /// What dials: requests in, connected streams out.
 pub type Connector = BoxCloneSyncService<Dial, Stream, ConnectError>;
@@ -34,6 +36,8 @@ pub struct Dial {
     pub source: Arc<[IpAddr]>,
     /// Sent before anything else; see [`Caller::preamble`].
     pub preamble: Option<Arc<[u8]>>,
+    /// How TLS is spoken, if it is.
+    pub secure: Option<Arc<Secure>>,
     /// Socket options.
     pub tcp: StreamTcp,
     /// For how long, all layers together.
@@ -41,17 +45,29 @@ pub struct Dial {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectError {
     /// Whom to blame, as counted.
     pub reason: ConnectFailure,
     /// What the kernel said, if it said something.
     pub errno: Option<i32>,
+    /// What else is to be said, for an operator. What the backend supplied is escaped and cut in it.
+    pub words: Option<Box<str>>,
+}
+
+impl ConnectError {
+    /// One of which the kernel has said all there is to say, if anybody has.
+    pub fn new(reason: ConnectFailure, errno: Option<i32>) -> Self {
+        Self { reason, errno, words: None }
+    }
 }
 
 /// The connector of a running proxy.
 pub fn system() -> Connector {
-    let layers = ServiceBuilder::new().layer_fn(within_timeout).layer_fn(preamble::send_first);
+    let layers = ServiceBuilder::new()
+        .layer_fn(within_timeout)
+        .layer_fn(secure::shake_hands)
+        .layer_fn(preamble::send_first);
     BoxCloneSyncService::new(layers.service(socket::connector()))
 }
 
@@ -70,6 +86,6 @@ impl<S> Dials for S where
 fn within_timeout(inner: impl Dials) -> impl Dials {
     tower::service_fn(move |dial: Dial| {
         let attempt = timeout(dial.timeout, inner.clone().oneshot(dial));
-        async { attempt.await.unwrap_or(Err(ConnectError { reason: ConnectFailure::Timeout, errno: None })) }
+        async { attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None))) }
     })
 }

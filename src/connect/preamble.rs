@@ -93,7 +93,7 @@ pub(super) fn send_first(inner: impl Dials) -> impl Dials {
 }
 
 fn unsent(error: io::Error) -> ConnectError {
-    ConnectError { reason: ConnectFailure::Proxy, errno: error.raw_os_error() }
+    ConnectError::new(ConnectFailure::Proxy, error.raw_os_error())
 }
 
 async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
@@ -171,7 +171,7 @@ mod tests {
         });
         let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
         let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
-        let dial = Dial { target, source, preamble: Some(preamble.into()), tcp, timeout };
+        let dial = Dial { target, source, preamble: Some(preamble.into()), secure: None, tcp, timeout };
         within_timeout(send_first(inner)).oneshot(dial).await
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let ours = Stream::from(ours);
         fill(&ours);
         let result = dial(ours, b"PROXY", Duration::from_millis(50)).await;
-        assert_eq!(result.err(), Some(ConnectError { reason: ConnectFailure::Timeout, errno: None }));
+        assert_eq!(result.err(), Some(ConnectError::new(ConnectFailure::Timeout, None)));
     }
 
     #[tokio::test]

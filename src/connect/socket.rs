@@ -25,7 +25,7 @@ pub(super) fn connector() -> impl Dials {
                 Target::Ip(address) => connect_tcp(*address, &dial, &turns).await,
                 Target::Unix(path) => connect_unix(path).await,
             };
-            result.map_err(|error| ConnectError { reason: classify(&error), errno: error.raw_os_error() })
+            result.map_err(|error| ConnectError::new(classify(&error), error.raw_os_error()))
         }
     })
 }

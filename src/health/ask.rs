@@ -53,11 +53,13 @@ impl Drop for Place {
 /// Dials and asks, within `dial.timeout` for both; says how it went and how long it took.
 pub(super) async fn ask(connector: Connector, dial: Dial, probe: Arc<dyn Probe>) -> (Result<(), ProbeError>, Duration) {
     let (limit, address) = (dial.timeout, dial.target.to_string());
+    let verified = dial.secure.as_ref().is_some_and(|secure| secure.verifies);
     let started = Instant::now();
     let finished_late = probe.is_finished_late();
     let mut asking = Box::pin(async move {
         let stream = connector.oneshot(dial).await.map_err(unreachable)?;
         let mut line = Line::new(stream, address);
+        line.verified = verified;
         let found = probe.check(&mut line).await;
         tokio::spawn(line.hang_up());
         found
@@ -102,6 +104,7 @@ fn unreachable(error: ConnectError) -> ProbeError {
         ConnectFailure::Local | ConnectFailure::Dns => ProbeResult::Local,
     };
     let words = match (error.reason, error.errno) {
+        _ if error.words.is_some() => error.words.unwrap_or_default().into(),
         (ConnectFailure::Timeout, None) => "no connection in time".to_owned(),
         (_, Some(errno)) => format!("cannot connect: {}", std::io::Error::from_raw_os_error(errno)),
         (reason, None) => format!("cannot connect: {reason}"),

@@ -24,7 +24,7 @@ pub struct Line {
     socket: Handle,
     secured: Option<Box<tls::Secured<Handle>>>,
     /// Whether it is known who is at the other end of that TLS.
-    verified: bool,
+    pub(super) verified: bool,
     /// What was read and not yet taken.
     seen: Vec<u8>,
     /// Whether the far side has finished.
@@ -70,7 +70,7 @@ impl Line {
 
     /// Whether what is said on the line is encrypted.
     pub fn is_secure(&self) -> bool {
-        self.secured.is_some()
+        self.secured.is_some() || self.socket.plain().is_none()
     }
 
     /// Puts the line inside TLS, with who is called `host`; see [`tls::Client::handshake`]. A line that is there
@@ -207,7 +207,7 @@ impl Line {
     /// Sends on what was written and is held back.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.secured {
-            None => Poll::Ready(Ok(())),
+            None => Pin::new(&mut self.socket).poll_flush(cx),
             Some(secured) => Pin::new(secured).poll_flush(cx),
         }
     }

@@ -7,7 +7,7 @@ pub mod inherit;
 mod options;
 mod plain;
 mod raw;
-mod secured;
+pub(crate) mod secured;
 mod stream;
 
 pub use address::{Peer, Target};

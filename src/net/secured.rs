@@ -17,10 +17,12 @@ use super::Plain;
 
 mod records;
 mod shake;
+mod words;
 
 use records::{Next, Records, Want};
 use shake::Along;
 pub use shake::Unsecured;
+pub(crate) use words::words;
 
 /// The most that one record carries.
 const RECORD: usize = 16 * 1024;
@@ -239,7 +241,7 @@ impl State {
                 self.ended = true;
                 return None;
             }
-            Next::Failed(error) => tracing::debug!(%error, "TLS"),
+            Next::Failed(error) => tracing::debug!(error = words(error), "a stream inside TLS is broken"),
         }
         self.failed = Some(Errno::PROTO.raw_os_error());
         Some(Errno::PROTO.into())

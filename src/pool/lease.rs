@@ -10,6 +10,7 @@ use super::single::Hold;
 use super::{Choice, Pool, Snapshot};
 use crate::backend::{Backend, BackendId, Claim};
 use crate::balance::{Draw, Pick};
+use crate::connect::Secure;
 use crate::metrics::Unavailable;
 use crate::net::Target;
 
@@ -24,6 +25,8 @@ pub struct Lease {
     backend: Arc<Backend>,
     /// Where it can be dialled, best first; never empty.
     pub targets: Arc<[Target]>,
+    /// How TLS is spoken with it, if it is.
+    pub secure: Option<Arc<Secure>>,
 }
 
 impl Lease {
@@ -129,8 +132,15 @@ impl Pool {
             self.cells.hash_displaced.inc();
         }
         member.backend.try_suspect(draw.now);
-        let targets = snapshot.seats[choice.seats[seat]].targets.clone();
-        Some(Some(Lease { claim: Some(claim), hold, pool: self.clone(), backend: member.backend.clone(), targets }))
+        let facts = &snapshot.seats[choice.seats[seat]];
+        Some(Some(Lease {
+            claim: Some(claim),
+            hold,
+            pool: self.clone(),
+            backend: member.backend.clone(),
+            targets: facts.targets.clone(),
+            secure: facts.secure.clone(),
+        }))
     }
 }
 
@@ -219,6 +229,7 @@ mod tests {
         let facts = |_| SeatFacts {
             address: String::new(),
             targets: [].into(),
+            secure: None,
             state: BackendState::Up,
             since: SystemTime::now(),
             reason: String::new(),

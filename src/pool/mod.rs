@@ -14,6 +14,7 @@ mod seat;
 mod seats;
 mod single;
 mod tiers;
+mod tls;
 mod treatment;
 mod verdicts;
 
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use crate::backend::Backend;
 use crate::balance::{self, Member, Policy};
 use crate::config::plan::{self, Hedge};
+use crate::connect::Secure;
 use crate::discover::DiscoverError;
 use crate::metrics::{BackendState, Counter, Histogram, LATENCY_BOUNDS, Unavailable};
 use crate::net::Target;
@@ -42,6 +44,7 @@ pub use lease::{Lease, NoLease, QueueError};
 pub use orders::{Order, Orders};
 pub use overrides::{Forced, Override, Overrides, Said, Say, SharedOverrides};
 use single::Single;
+pub use tls::LiveTls;
 pub use verdicts::{Probed, Verdict, Verdicts};
 
 /// A pool as sessions use it.
@@ -51,6 +54,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// What is counted about it.
     pub cells: PoolCells,
+    /// How its backends are met inside TLS.
+    pub tls: LiveTls,
     settings: ArcSwap<plan::Pool>,
     /// `timeouts.idle`: [`INHERIT`], or milliseconds with 0 as off.
     idle: AtomicU64,
@@ -85,6 +90,7 @@ impl Pool {
         let pool = Self {
             name: settings.name.clone(),
             cells: PoolCells::default(),
+            tls: LiveTls::default(),
             settings: ArcSwap::from_pointee(settings.clone()),
             idle: AtomicU64::new(INHERIT),
             cursor: Arc::default(),
@@ -294,6 +300,8 @@ pub struct SeatFacts {
     pub address: String,
     /// Where it can be dialled, best first. Empty while a host name has no answer.
     pub targets: Arc<[Target]>,
+    /// How TLS is spoken with it, if it is.
+    pub secure: Option<Arc<Secure>>,
     /// What it is to new sessions.
     pub state: BackendState,
     /// When it became that.

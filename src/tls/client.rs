@@ -9,11 +9,18 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::wire::legible;
+use super::Unusable;
+use super::files::{self, Pair};
+use super::server::Expiry;
+use super::tickets::Binding;
+use crate::config::PairFault;
+use crate::config::plan::{CertificateFiles, PoolTls};
+use crate::net::{Unsecured, secured};
 
 /// A stream inside TLS. Shutting it down sends close_notify; an end that comes without one is an error.
 pub type Secured<IO> = tokio_rustls::client::TlsStream<IO>;
@@ -23,6 +30,9 @@ pub type Secured<IO> = tokio_rustls::client::TlsStream<IO>;
 pub struct Client {
     config: Arc<ClientConfig>,
     verifies: bool,
+    expiries: Vec<Expiry>,
+    warnings: Vec<String>,
+    fingerprint: Option<Binding>,
 }
 
 /// Why a handshake came to nothing, in words for an operator. What the backend supplied is escaped and cut in it.
@@ -49,7 +59,74 @@ impl Client {
         let mut config = builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth();
         // To ask means to shake hands; a resumed session would say less, and tickets would be kept for nothing.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), verifies: false })
+        Ok(Self { config: Arc::new(config), verifies: false, expiries: Vec::new(), warnings: Vec::new(), fingerprint: None })
+    }
+
+    /// TLS with the backends of a pool, from its files.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds something else.
+    pub fn load(settings: &PoolTls) -> Result<Self, Unusable> {
+        let provider = files::provider();
+        let roots = match &settings.ca {
+            Some(ca) => files::authorities(ca),
+            None if settings.verify => files::system(),
+            None => Ok(RootCertStore::empty()),
+        };
+        let roots = roots.map_err(Unusable)?;
+        let pair = settings.certificate.as_ref();
+        let pair = pair.map(|CertificateFiles { cert, key }| Ok((cert, Pair::load_own(cert, key)?)));
+        let pair = pair.transpose().map_err(|fault: PairFault| Unusable(fault.message))?;
+        let fingerprint = {
+            let anchors = roots.roots.iter().flat_map(|root| [root.subject.as_ref(), root.subject_public_key_info.as_ref()]);
+            let chain = pair.iter().flat_map(|(_, pair)| &pair.certified.cert).map(|der| der.as_ref());
+            Binding::new(anchors.chain(chain))
+        };
+        let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| Unusable(error.to_string()))?;
+        let builder = match settings.verify {
+            true => builder.with_root_certificates(roots),
+            false => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+        };
+        let mut config = match &pair {
+            Some((_, pair)) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified.clone()))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let (expiries, warnings) = match pair {
+            None => (Vec::new(), Vec::new()),
+            Some((cert, pair)) => {
+                let warnings = pair.warning(cert, files::now()).into_iter().collect();
+                (vec![Expiry { file: cert.clone(), not_after: pair.not_after }], warnings)
+            }
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            verifies: settings.verify,
+            expiries,
+            warnings,
+            fingerprint: Some(fingerprint),
+        })
+    }
+
+    /// For who shakes hands with it.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
+    /// Whether backends could not tell the two apart: all files mean the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// When its certificates end.
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
+    }
+
+    /// What works but is probably not meant: what is out of date.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The same, offering these application protocols, best first.
@@ -97,30 +174,10 @@ fn name(host: &str) -> ServerName<'static> {
 fn words(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match cause {
-        Some(rustls::Error::AlertReceived(alert)) => format!("alert: {}", spaced(*alert)),
-        Some(rustls::Error::InvalidMessage(_)) => format!("not TLS: {error}"),
-        Some(other) => legible(&other.to_string()),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection during the handshake".into(),
+        Some(cause) => secured::words(cause),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Unsecured::Left.to_string(),
         None => format!("connection lost during the handshake: {error}"),
     }
-}
-
-/// `HandshakeFailure` as words.
-pub(super) fn spaced(alert: AlertDescription) -> String {
-    let name = format!("{alert:?}");
-    if !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return format!("number {}", u8::from(alert));
-    }
-    let mut spaced = String::new();
-    let mut before = ' ';
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && before.is_ascii_lowercase() {
-            spaced.push(' ');
-        }
-        spaced.push(letter.to_ascii_lowercase());
-        before = letter;
-    }
-    spaced
 }
 
 /// Takes everybody for who it should be.

@@ -19,11 +19,9 @@ use crate::wire::{legible, x509};
 
 /// For the configuration: each file can be judged by itself.
 pub const FILES: TlsFiles = TlsFiles {
-    pair: |cert, key| {
-        let pair = Pair::load(cert, key)?;
-        let kind = kind(pair.certified.key.algorithm());
-        Ok(PairFacts { warning: pair.warning(cert, now()), names: pair.names, kind })
-    },
+    pair: |cert, key| Ok(Pair::load(cert, key)?.facts(cert)),
+    own_pair: |cert, key| Ok(Pair::load_own(cert, key)?.facts(cert)),
+    system: || system().map(drop),
     authorities: |path| authorities(path).map(drop),
     revocations: |path| revocations(path).map(|lists| overdue(&lists, path, now())),
     ticket_key: |path| ticket_secret(path).map(drop),
@@ -43,6 +41,8 @@ pub(super) struct Pair {
     pub(super) certified: Arc<CertifiedKey>,
     /// The host names that the certificate is for, in lower case.
     pub(super) names: Vec<String>,
+    /// It is for an address.
+    has_address: bool,
     /// When the first certificate of the chain ends, seconds since 1970.
     pub(super) not_after: i64,
 }
@@ -53,6 +53,23 @@ impl Pair {
     /// # Errors
     /// One cannot be read or holds something else, they do not belong together, or the certificate is for nobody.
     pub(super) fn load(cert: &Path, key: &Path) -> Result<Self, PairFault> {
+        let pair = Self::load_own(cert, key)?;
+        if pair.names.is_empty() && !pair.has_address {
+            let message = format!(
+                "the certificate in {} has no host name and no address among its alternative names (SAN), so that no \
+                 client will accept it: have one made that has",
+                cert.display()
+            );
+            return Err(PairFault { side: Side::Cert, message });
+        }
+        Ok(pair)
+    }
+
+    /// The same for a client's own certificate, which need not be for a host.
+    ///
+    /// # Errors
+    /// One cannot be read or holds something else, or they do not belong together.
+    pub(super) fn load_own(cert: &Path, key: &Path) -> Result<Self, PairFault> {
         let at = |side| move |message| PairFault { side, message };
         let chain = certificates(cert).map_err(at(Side::Cert))?;
         let signing = signing_key(key, &provider()).map_err(at(Side::Key))?;
@@ -62,16 +79,13 @@ impl Pair {
         let certified = CertifiedKey::new(chain, signing);
         belong_together(&certified, cert, key)?;
         let names: Vec<_> = read[0].dns.iter().map(|name| name.to_ascii_lowercase()).collect();
-        if names.is_empty() && read[0].addresses == 0 {
-            let message = format!(
-                "the certificate in {} has no host name and no address among its alternative names (SAN), so that no \
-                 client will accept it: have one made that has",
-                cert.display()
-            );
-            return Err(PairFault { side: Side::Cert, message });
-        }
         let not_after = read.iter().map(|certificate| certificate.not_after).min().unwrap_or_default();
-        Ok(Self { certified: Arc::new(certified), names, not_after })
+        Ok(Self { certified: Arc::new(certified), names, has_address: read[0].addresses > 0, not_after })
+    }
+
+    fn facts(self, cert: &Path) -> PairFacts {
+        let kind = kind(self.certified.key.algorithm());
+        PairFacts { warning: self.warning(cert, now()), names: self.names, kind }
     }
 
     /// What is probably not meant: it is out of date.
@@ -155,6 +169,16 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, String> {
     for der in certificates(path)? {
         let unusable = |error: Error| format!("{} cannot be used: {}", path.display(), legible(&error.to_string()));
         roots.add(der).map_err(unusable)?;
+    }
+    Ok(roots)
+}
+
+/// The authorities that this system trusts, at least one. Files that it cannot read are passed over, as other programs do.
+pub(super) fn system() -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this system has no authorities that it trusts: install `ca-certificates`, or name them with `ca`".into());
     }
     Ok(roots)
 }

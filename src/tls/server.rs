@@ -17,7 +17,8 @@ use super::names::Certificates;
 use super::tickets::{Binding, OwnSecrets, Secret, Secrets, Tickets};
 use crate::config::plan::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
 use crate::metrics::HandshakeResult;
-use crate::wire::{legible, x509};
+use crate::net::secured;
+use crate::wire::x509;
 
 /// TLS as a listener speaks it, with all its files read. What they hold now is what new connections meet until another
 /// one is put in its place; those that live keep theirs.
@@ -347,11 +348,7 @@ pub fn verdict(error: &Error) -> HandshakeResult {
 
 /// Why a handshake failed, in words for a log. What the client supplied is escaped and cut in it.
 pub fn words(error: &Error) -> String {
-    match error {
-        Error::AlertReceived(alert) => format!("the client sent an alert: {}", super::client::spaced(*alert)),
-        Error::InvalidMessage(_) => format!("not TLS: {}", legible(&error.to_string())),
-        other => legible(&other.to_string()),
-    }
+    secured::words(error)
 }
 
 fn normal(name: &str) -> String {

@@ -243,8 +243,9 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
         let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
-        let attempt = |lease, target, timeout| {
-            let dial = Dial { target, source: source.clone(), preamble: preamble.clone(), tcp, timeout };
+        let attempt = |lease: Lease, target, timeout| {
+            let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
+            let dial = Dial { target, source, preamble, secure, tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
         let slow = lease.backend().clone();

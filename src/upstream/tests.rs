@@ -47,8 +47,8 @@ impl Heard {
 fn by_port() -> Connector {
     BoxCloneSyncService::new(tower::service_fn(|dial: Dial| async move {
         let Target::Ip(address) = dial.target else { panic!("not a port") };
-        let refused = Err(ConnectError { reason: ConnectFailure::Refused, errno: Some(111) });
-        let timed_out = Err(ConnectError { reason: ConnectFailure::Timeout, errno: None });
+        let refused = Err(ConnectError::new(ConnectFailure::Refused, Some(111)));
+        let timed_out = Err(ConnectError::new(ConnectFailure::Timeout, None));
         match address.port() {
             1 => Ok(some_stream()),
             2 => refused,
@@ -175,8 +175,8 @@ fn refusing(takes: Duration, seen: Arc<Mutex<Vec<(tokio::time::Instant, Target)>
         seen.lock().expect("sound").push((tokio::time::Instant::now(), dial.target.clone()));
         async move {
             match tokio::time::timeout(dial.timeout, sleep(takes)).await {
-                Ok(()) => Err(ConnectError { reason: ConnectFailure::Refused, errno: Some(111) }),
-                Err(_) => Err(ConnectError { reason: ConnectFailure::Timeout, errno: None }),
+                Ok(()) => Err(ConnectError::new(ConnectFailure::Refused, Some(111))),
+                Err(_) => Err(ConnectError::new(ConnectFailure::Timeout, None)),
             }
         }
     }))

@@ -28,6 +28,7 @@ impl<'a> Decoder<'a, '_> {
             fall: section.value("fall", small),
             jitter: section.value("jitter", scalar::share),
             at: self.probe_at(&section),
+            tls: section.value("tls", scalar::boolean),
             start_up: section.read("start", word(&[("up", true), ("down", false)])).unwrap_or(true),
             concurrency: section.value("concurrency", size),
             on_down: self.on_leaving(&section, "on_down", single_active),

@@ -33,6 +33,7 @@ impl<'a> Decoder<'a, '_> {
             name: name.into(),
             policy: self.policy(section),
             connect: self.connect(&section.section("connect"), &backends),
+            tls: self.pool_tls(section, &backends),
             queue: self.queue(name, section, &backends),
             health: self.health(section, &backends, single_active),
             failback: section.read("failback", word(FAILBACKS)).unwrap_or(Failback::Auto),

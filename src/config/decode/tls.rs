@@ -1,16 +1,18 @@
-//! TLS with clients. The files are read here once, by those who know them, so that what is wrong is said at its place.
+//! TLS with clients and with backends. The files are read here once, by those who know them, so that what is wrong is said at its place.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
 
 use super::super::hint::quote;
 use super::super::keys::CERTIFICATE;
-use super::super::plan::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
+use super::super::plan::{Backend, BackendAddress, CertificateFiles, ClientAuth, ListenerTls, PoolTls, TlsVersion};
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
 use super::super::tree::Node;
-use super::super::{PairFault, Side};
+use super::super::{PairFacts, PairFault, Side, TlsFiles};
 use super::{Decoder, size};
 
 impl<'a> Decoder<'a, '_> {
@@ -51,30 +53,81 @@ impl<'a> Decoder<'a, '_> {
         section: &Section<'a>,
         taken: Option<&mut BTreeMap<(String, String), String>>,
     ) -> Option<CertificateFiles> {
+        let (files, facts) = self.pair(section, |files| files.pair)?;
+        let (Some(taken), Some(cert)) = (taken, section.find("cert")) else { return Some(files) };
+        for name in facts.names {
+            if let Some(other) = taken.insert((name.clone(), facts.kind.clone()), section.path.clone()) {
+                let message = format!("{} is served by {other} already, with the same kind of key", quote(&name));
+                self.report.error(cert.node.at, &cert.path, message);
+            }
+        }
+        Some(files)
+    }
+
+    /// A certificate and its key, judged by what `judge` finds; what cannot be used has no facts.
+    fn pair(
+        &mut self,
+        section: &Section<'a>,
+        judge: impl Fn(&TlsFiles) -> fn(&Path, &Path) -> Result<PairFacts, PairFault>,
+    ) -> Option<(CertificateFiles, PairFacts)> {
         self.require(section, "cert");
         self.require(section, "key");
         let (cert, key) = (section.find("cert")?, section.find("key")?);
         let files = CertificateFiles { cert: self.path(&cert)?, key: self.path(&key)? };
-        match (self.catalogue.tls.pair)(&files.cert, &files.key) {
+        let facts = match judge(&self.catalogue.tls)(&files.cert, &files.key) {
             Err(PairFault { side, message }) => {
                 let place = if side == Side::Key { &key } else { &cert };
                 self.report.error(place.node.at, &place.path, message);
+                PairFacts::default()
             }
-            Ok(pair) => {
-                if let Some(warning) = pair.warning {
-                    self.report.warn(cert.node.at, &cert.path, warning);
-                }
-                let Some(taken) = taken else { return Some(files) };
-                for name in pair.names {
-                    if let Some(other) = taken.insert((name.clone(), pair.kind.clone()), section.path.clone()) {
-                        let message =
-                            format!("{} is served by {other} already, with the same kind of key", quote(&name));
-                        self.report.error(cert.node.at, &cert.path, message);
-                    }
-                }
-            }
+            Ok(facts) => facts,
+        };
+        if let Some(warning) = &facts.warning {
+            self.report.warn(cert.node.at, &cert.path, warning);
         }
-        Some(files)
+        Some((files, facts))
+    }
+
+    /// `tls` of a pool; absent and `off` are the same.
+    pub(super) fn pool_tls(&mut self, pool: &Section<'a>, backends: &[Backend]) -> Option<PoolTls> {
+        let found = pool.find("tls").filter(|_| !pool.is_off("tls"))?;
+        let section = pool.section("tls");
+        let server_name = self.server_name(&section);
+        let verify = section.value("verify", scalar::boolean);
+        if server_name.is_none()
+            && let Some(message) = backends.iter().find_map(|backend| unnamed(backend, verify))
+        {
+            self.report.error(found.node.at, &found.path, message);
+        }
+        let ca = self.files(&section, "ca", |files, path| (files.authorities)(path).map(|()| None)).pop();
+        if verify && section.find("ca").is_none() {
+            let system = (self.catalogue.tls.system)();
+            let _ = system.map_err(|error| self.report.error(found.node.at, &found.path, error));
+        }
+        if !verify {
+            let (at, path) = section.find("verify").map_or((found.node.at, found.path), |key| (key.node.at, key.path));
+            self.report.warn(at, &path, "whoever is on the way to the backends can pass for one, and read all there is");
+        }
+        Some(PoolTls { server_name, ca, certificate: self.own_certificate(&section), alpn: self.protocols(&section), verify })
+    }
+
+    fn server_name(&mut self, section: &Section<'a>) -> Option<ServerName<'static>> {
+        let found = section.find("server_name")?;
+        let text = found.node.text()?;
+        let name = ServerName::try_from(text.to_owned()).ok();
+        if name.is_none() {
+            let message = format!("{} is no host name and no IP address", quote(text));
+            self.report.error(found.node.at, &found.path, message);
+        }
+        name
+    }
+
+    /// What a pool shows to backends: both files or none.
+    fn own_certificate(&mut self, section: &Section<'a>) -> Option<CertificateFiles> {
+        if section.find("cert").is_none() && section.find("key").is_none() {
+            return None;
+        }
+        self.pair(section, |files| files.own_pair).map(|(files, _)| files)
     }
 
     fn client_auth(&mut self, tls: &Section<'a>) -> Option<ClientAuth> {
@@ -132,6 +185,16 @@ impl<'a> Decoder<'a, '_> {
         }
         protocols
     }
+}
+
+/// Why a backend that is not called anything cannot prove to be the right one.
+fn unnamed(backend: &Backend, verify: bool) -> Option<String> {
+    let why = match &backend.address {
+        BackendAddress::Unix(_) if verify => "has no name that a certificate could prove",
+        BackendAddress::Host(host, _) if ServerName::try_from(&**host).is_err() => "has no name that a certificate can have",
+        _ => return None,
+    };
+    Some(format!("{} {why}: say whom to expect with `server_name`", quote(&backend.name)))
 }
 
 fn protocol(node: &Node) -> Result<&str, String> {

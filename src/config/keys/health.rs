@@ -40,6 +40,8 @@ pub(in super::super) const HEALTH: &[Key] = &[
     )
     .example("10.0.0.1:9000")
     .dormant(),
+    Key::new("tls", BOOL, "Ask inside the pool's `tls`, if it has one; `false` is for a port that does not speak it.")
+        .default("true"),
     Key::new("start", START, "What a backend is before its first probe.").default("up"),
     Key::new(
         "concurrency",

@@ -49,8 +49,15 @@ pub(in super::super) const POOL: &[Key] = &[
     )
     .default("false"),
     Key::new("connect", Kind::Map(CONNECT), "How a backend is reached, and what is tried when it is not."),
-    Key::new("tls", Kind::Either(&[OFF, Kind::Map(TLS)]), "Speak TLS with backends. A stream that ends without a close_notify was cut and counts as a reset. Half-closing \
-         works through TLS 1.3; in 1.2 a close_notify ends both directions once everything before it is written.").later(),
+    Key::new(
+        "tls",
+        Kind::Either(&[OFF, Kind::Map(TLS)]),
+        "Speak TLS with backends, version 1.2 or 1.3; probes do too. A stream that ends without a close_notify was cut and \
+         counts as a reset. Half-closing works through TLS 1.3; in 1.2 a close_notify ends both directions once everything \
+         before it is written. The bytes are copied whatever `relay` says. The files are watched, and what changes is used \
+         for new connections.",
+    )
+    .default("off"),
     Key::new("starttls", STARTTLS, "Send the protocol's own request for TLS first, and require the backend's consent.").example("postgres").later(),
     Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time for sessions of this pool; they beat the listener's."),
     Key::new("tcp", Kind::Map(TCP), "Options of the sockets to backends."),
@@ -270,14 +277,26 @@ const TLS: &[Key] = &[
     Key::new(
         "server_name",
         TEXT,
-        "Sent as SNI and checked against the alternative names in the backend's certificate, never its common name.",
+        "Sent as SNI and looked for among the alternative names of the backend's certificate, never its common name. \
+         Without it a backend's own host name or IP address is; an address is not sent as SNI.",
     )
     .example("db.example.com"),
     Key::new("ca", PATH, "The authorities trusted, PEM; without it the system's.").example("ca.pem"),
-    Key::new("cert", PATH, "A certificate to show, PEM.").example("me.pem"),
-    Key::new("key", PATH, "Its key, PEM.").example("me.key"),
-    Key::new("alpn", TEXTS, "Application protocols offered.").example("[x]"),
-    Key::new("verify", BOOL, "`false` trusts anybody, and is said loudly at start.").default("true"),
+    Key::new("cert", PATH, "A certificate to show to backends that ask for one, then its chain, PEM.").example("me.pem"),
+    Key::new("key", PATH, "Its key, PEM, without a password.").example("me.key"),
+    Key::new(
+        "alpn",
+        TEXTS,
+        "Application protocols offered, the preferred one first. A backend that knows none of them may refuse.",
+    )
+    .example("[x]"),
+    Key::new(
+        "verify",
+        BOOL,
+        "`false` believes any backend to be the right one, so that whoever is on the way can read and change everything; it \
+         is said loudly at start.",
+    )
+    .default("true"),
 ];
 
 const TIMEOUTS: &[Key] =

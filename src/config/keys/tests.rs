@@ -11,7 +11,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "listeners.starttls",
     "listeners.bind.transparent",
     "pools.discover",
-    "pools.tls",
     "pools.starttls",
 ];
 

@@ -28,6 +28,8 @@ pub struct Health {
     pub jitter: f64,
     /// Probe there instead of at the backend's own address.
     pub at: ProbeAt,
+    /// Whether they are asked inside the pool's TLS, where it has one.
+    pub tls: bool,
     /// Whether backends are usable before their first probe.
     pub start_up: bool,
     /// A probe of this pool starts only while fewer than so many run in the whole process; at least 1.

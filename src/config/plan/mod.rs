@@ -26,7 +26,7 @@ pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt
 pub use intake::{AcceptProxy, Others};
 pub use reload::{Guard, Reload};
 pub use route::{BadPattern, Destination, HeadPattern, Match, NamePattern, Route, Split, Words};
-pub use tls::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
+pub use tls::{CertificateFiles, ClientAuth, ListenerTls, PoolTls, TlsVersion};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -344,6 +344,8 @@ pub struct Pool {
     pub queue: Option<Queue>,
     /// How a backend is dialled.
     pub connect: Connect,
+    /// How TLS is spoken with its backends; `None` is not at all.
+    pub tls: Option<PoolTls>,
     /// How its backends are judged.
     pub health: Health,
     /// When a better tier is usable again.

@@ -1,7 +1,9 @@
-//! TLS with clients: which files, and what is asked for.
+//! TLS with clients and with backends: which files, and what is asked for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
 
 /// `listeners.*.tls`: how TLS is spoken with clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,4 +67,26 @@ pub enum TlsVersion {
     Tls12,
     /// TLS 1.3.
     Tls13,
+}
+
+/// `pools.*.tls`: how TLS is spoken with backends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolTls {
+    /// Whom all backends must prove to be; `None` is each its own host name or address.
+    pub server_name: Option<ServerName<'static>>,
+    /// The authorities that are trusted; `None` is the system's.
+    pub ca: Option<PathBuf>,
+    /// What is shown to backends that ask who we are.
+    pub certificate: Option<CertificateFiles>,
+    /// Application protocols that are offered, the preferred one first.
+    pub alpn: Vec<Arc<str>>,
+    /// Whether backends must prove who they are at all.
+    pub verify: bool,
+}
+
+impl PoolTls {
+    /// Every file that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.ca.iter().chain(self.certificate.iter().flat_map(CertificateFiles::files))
+    }
 }

@@ -121,6 +121,7 @@ impl Keeper {
                 target: seat.probed_at(&health.at)?,
                 source: settings.connect.source.clone(),
                 preamble: preamble.clone(),
+                secure: if health.tls { self.secure(seat, &settings) } else { None },
                 tcp: settings.tcp,
                 timeout: health.timeout,
             };

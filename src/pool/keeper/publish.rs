@@ -1,10 +1,12 @@
 //! Publishing: from what is known of each backend to what sessions choose from.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Keeper;
 use crate::balance::Member;
 use crate::config::plan::{self, Failback};
+use crate::connect::Secure;
 use crate::metrics::BackendState;
 use crate::pool::orders::Order;
 use crate::pool::seat::Seat;
@@ -47,6 +49,7 @@ impl Keeper {
             address: seat.spec.address.to_string(),
             // Each seat's own: two of one host name ask apart, and one may have an answer and the other none.
             targets: seat.targets(),
+            secure: self.secure(seat, settings),
             state: seat.state,
             since: seat.since,
             reason: self.standing_by(seat, usable, settings).unwrap_or(reason),
@@ -57,6 +60,12 @@ impl Keeper {
             over: seat.over.clone(),
         };
         (member, facts)
+    }
+
+    /// How TLS is spoken with it, if it is.
+    pub(super) fn secure(&self, seat: &Seat, settings: &plan::Pool) -> Option<Arc<Secure>> {
+        let tls = settings.tls.as_ref()?;
+        self.pool.tls.secure(tls.server_name.as_ref(), &seat.spec.address)
     }
 
     /// Why one that is up gets no sessions all the same.

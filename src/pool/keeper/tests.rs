@@ -35,7 +35,7 @@ impl World {
             let sick = world.sick.lock().expect("sound").contains(&address.port());
             async move {
                 match sick {
-                    true => Err(ConnectError { reason: ConnectFailure::Refused, errno: Some(111) }),
+                    true => Err(ConnectError::new(ConnectFailure::Refused, Some(111))),
                     false => Ok(Stream::from(tokio::net::UnixStream::pair().expect("a pair").0)),
                 }
             }
