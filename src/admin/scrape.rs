@@ -336,15 +336,19 @@ fn of_tls(page: &mut Page, state: &State, listeners: &[OfListener<'_>]) {
     }
     let of_listeners = with_tls.iter().filter_map(|listener| {
         let tls = &listener.live.tls;
-        Some((format!("listener/{}", listener.live.name), tls.server()?, tls.is_current()))
+        Some((format!("listener/{}", listener.live.name), tls.server()?.expiries().to_vec(), tls.is_current()))
     });
     let admin = &state.admin_tls;
-    let of_admin = admin.server().map(|server| ("admin".to_owned(), server, admin.is_current()));
-    let owners: Vec<_> = of_listeners.chain(of_admin).collect();
+    let of_admin = admin.server().map(|server| ("admin".to_owned(), server.expiries().to_vec(), admin.is_current()));
+    let live = state.live.load();
+    let of_pools = live.pools.values().filter_map(|pool| {
+        Some((format!("pool/{}", pool.name), pool.tls.client()?.expiries().to_vec(), pool.tls.is_current()))
+    });
+    let owners: Vec<_> = of_listeners.chain(of_admin).chain(of_pools).collect();
     let none = Labels::default();
     let mut expiries = page.family(f::TLS_EXPIRY);
-    for (owner, server, _) in &owners {
-        for expiry in server.expiries() {
+    for (owner, of_owner, _) in &owners {
+        for expiry in of_owner {
             expiries.sample(&none, &[owner, &expiry.file.display().to_string()], expiry.not_after);
         }
     }

@@ -64,10 +64,8 @@ impl ConnectError {
 
 /// The connector of a running proxy.
 pub fn system() -> Connector {
-    let layers = ServiceBuilder::new()
-        .layer_fn(within_timeout)
-        .layer_fn(secure::shake_hands)
-        .layer_fn(preamble::send_first);
+    let layers =
+        ServiceBuilder::new().layer_fn(within_timeout).layer_fn(secure::shake_hands).layer_fn(preamble::send_first);
     BoxCloneSyncService::new(layers.service(socket::connector()))
 }
 

@@ -59,7 +59,13 @@ impl Client {
         let mut config = builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth();
         // To ask means to shake hands; a resumed session would say less, and tickets would be kept for nothing.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), verifies: false, expiries: Vec::new(), warnings: Vec::new(), fingerprint: None })
+        Ok(Self {
+            config: Arc::new(config),
+            verifies: false,
+            expiries: Vec::new(),
+            warnings: Vec::new(),
+            fingerprint: None,
+        })
     }
 
     /// TLS with the backends of a pool, from its files.
@@ -78,7 +84,8 @@ impl Client {
         let pair = pair.map(|CertificateFiles { cert, key }| Ok((cert, Pair::load_own(cert, key)?)));
         let pair = pair.transpose().map_err(|fault: PairFault| Unusable(fault.message))?;
         let fingerprint = {
-            let anchors = roots.roots.iter().flat_map(|root| [root.subject.as_ref(), root.subject_public_key_info.as_ref()]);
+            let anchors =
+                roots.roots.iter().flat_map(|root| [root.subject.as_ref(), root.subject_public_key_info.as_ref()]);
             let chain = pair.iter().flat_map(|(_, pair)| &pair.certified.cert).map(|der| der.as_ref());
             Binding::new(anchors.chain(chain))
         };
@@ -89,7 +96,9 @@ impl Client {
             false => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
         };
         let mut config = match &pair {
-            Some((_, pair)) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified.clone()))),
+            Some((_, pair)) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified.clone())))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

@@ -178,7 +178,9 @@ pub(super) fn system() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err("this system has no authorities that it trusts: install `ca-certificates`, or name them with `ca`".into());
+        return Err(
+            "this system has no authorities that it trusts: install `ca-certificates`, or name them with `ca`".into()
+        );
     }
     Ok(roots)
 }

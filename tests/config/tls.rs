@@ -240,3 +240,51 @@ fn the_admin_endpoint_has_a_certificate_too() {
     let admin = load(&path).unwrap().plan.admin.unwrap();
     assert_eq!(admin.tls.unwrap().cert, folder.path().join("a.pem"));
 }
+
+#[test]
+fn what_pools_say_of_their_backends() {
+    let folder = Folder::new();
+    folder.issue("me", &Wish::names::<&str>([]));
+    let says = |backend: &str, tls: &str| {
+        let text = format!(
+            "listeners: {{ l: {{ bind: 127.0.0.1:1, pool: p }} }}\npools:\n  p:\n    backends: '{backend}'\n    tls: {tls}\n"
+        );
+        folder.write("t.yaml", text);
+        let said: Vec<String> = match load(&[folder.path().join("t.yaml")]) {
+            Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect(),
+            Err(errors) => errors.lines().map(str::to_owned).collect(),
+        };
+        let folder = format!("{}/", folder.path().display());
+        let short =
+            |line: String| line.replace(&folder, "").split_once(": ").map_or(String::new(), |(_, said)| said.into());
+        said.into_iter().map(short).collect::<Vec<String>>()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(says("10.0.0.1:1", "{ ca: ca.pem }"), nothing);
+    let all = "{ server_name: db.example, ca: ca.pem, cert: me.pem, key: me.key, alpn: [x, y], verify: true }";
+    assert_eq!(says("unix:/x", all), nothing);
+    let loaded = load(&[folder.path().join("t.yaml")]).unwrap();
+    let tls = loaded.plan.pools[0].tls.as_ref().unwrap();
+    assert_eq!(tls.server_name.as_ref().unwrap().to_str(), "db.example");
+    assert_eq!((tls.files().count(), tls.alpn.len(), tls.verify), (3, 2, true));
+
+    let danger = "whoever is on the way to the backends can pass for one, and read all there is";
+    assert_eq!(says("unix:/x", "{ verify: false }"), [format!("pools.p.tls.verify: {danger}")]);
+    assert_eq!(
+        says("unix:/x", "{ ca: ca.pem }"),
+        ["pools.p.tls: `unix:/x` has no name that a certificate could prove: say whom to expect with `server_name`"]
+    );
+    assert_eq!(
+        says("10.0.0.1:1", "{ ca: ca.pem, server_name: 'a b' }"),
+        ["pools.p.tls.server_name: `a b` is no host name and no IP address"]
+    );
+    assert_eq!(says("10.0.0.1:1", "{ ca: ca.pem, cert: me.pem }"), ["pools.p.tls: `key` is missing, such as `key: me.key`"]);
+    assert_eq!(
+        says("10.0.0.1:1", "{ ca: gone.pem }"),
+        ["pools.p.tls.ca: cannot read gone.pem: No such file or directory (os error 2)"]
+    );
+    assert_eq!(
+        says("10.0.0.1:1", "{ ca: ca.pem, cert: me.pem, key: a.key }"),
+        ["pools.p.tls.key: a.key is not the key of the certificate in me.pem: they do not belong together"]
+    );
+}

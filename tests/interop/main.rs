@@ -24,3 +24,4 @@ mod redis;
 mod roles;
 mod stopped;
 mod systemd;
+mod tls_backends;

@@ -106,9 +106,19 @@ impl<'a> Decoder<'a, '_> {
         }
         if !verify {
             let (at, path) = section.find("verify").map_or((found.node.at, found.path), |key| (key.node.at, key.path));
-            self.report.warn(at, &path, "whoever is on the way to the backends can pass for one, and read all there is");
+            self.report.warn(
+                at,
+                &path,
+                "whoever is on the way to the backends can pass for one, and read all there is",
+            );
         }
-        Some(PoolTls { server_name, ca, certificate: self.own_certificate(&section), alpn: self.protocols(&section), verify })
+        Some(PoolTls {
+            server_name,
+            ca,
+            certificate: self.own_certificate(&section),
+            alpn: self.protocols(&section),
+            verify,
+        })
     }
 
     fn server_name(&mut self, section: &Section<'a>) -> Option<ServerName<'static>> {
@@ -191,7 +201,9 @@ impl<'a> Decoder<'a, '_> {
 fn unnamed(backend: &Backend, verify: bool) -> Option<String> {
     let why = match &backend.address {
         BackendAddress::Unix(_) if verify => "has no name that a certificate could prove",
-        BackendAddress::Host(host, _) if ServerName::try_from(&**host).is_err() => "has no name that a certificate can have",
+        BackendAddress::Host(host, _) if ServerName::try_from(&**host).is_err() => {
+            "has no name that a certificate can have"
+        }
         _ => return None,
     };
     Some(format!("{} {why}: say whom to expect with `server_name`", quote(&backend.name)))
