@@ -71,6 +71,7 @@ impl Assembly {
     /// Something is not to be had; nothing has changed.
     pub(super) async fn prepare(&self, loaded: Loaded) -> Result<Prepared, StartError> {
         let plan = Arc::new(loaded.plan);
+        check_transparent(&plan)?;
         let sinks = self.state.ledger.access().prepare(&plan).map_err(StartError::Log)?;
         let tls = tls::load(&plan, &self.state.live.load_full()).await.map_err(StartError::Tls)?;
         // Names first: while they are asked for, no address is held.
@@ -187,6 +188,13 @@ impl Assembly {
         }
         left
     }
+}
+
+/// Whether pools that connect from the addresses of clients can.
+fn check_transparent(plan: &Plan) -> Result<(), StartError> {
+    let Some(pool) = plan.pools.iter().find(|pool| pool.connect.transparent) else { return Ok(()) };
+    let refused = |error| StartError::Transparent(format!("pools.{}.connect.source", pool.name), error);
+    crate::net::check_transparent().map_err(refused)
 }
 
 /// Backends of `pools` that are gone and still have sessions.

@@ -16,7 +16,7 @@ use super::inheritance::{Inherited, spread, tune};
 use super::worker::Arrival;
 use super::{AcceptorGuard, Acceptors};
 use crate::admission::Gate;
-use crate::config::plan::{BindAddress, Listener, Plan};
+use crate::config::plan::{Bind, BindAddress, Listener, Plan};
 use crate::drain::Lifecycle;
 use crate::listener::{Acceptor, Fate, ListenerLive, Orders};
 use crate::net::{self, Bound, BoundSocket, Sharing};
@@ -111,20 +111,26 @@ impl Sockets {
         for (listener, bind) in all {
             let kept = posts.find(listener, &bind.address, &taken);
             kept.into_iter().for_each(|index| taken[index] = true);
-            places.push((listener, bind.address.clone(), kept));
+            places.push((listener, bind.clone(), kept));
         }
         let mut found = Vec::with_capacity(places.len());
         let mut given: Vec<Option<Inherited>> = Vec::with_capacity(places.len());
-        for (listener, configured, kept) in &places {
-            given.push(if kept.is_none() { posts.take_inherited(listener, configured) } else { None });
+        for (listener, bind, kept) in &places {
+            given.push(if kept.is_none() { posts.take_inherited(listener, &bind.address) } else { None });
         }
         let mut given = given.into_iter();
-        for (listener, configured, kept) in places {
+        for (listener, bind, kept) in places {
             let hold = match (kept, given.next().flatten()) {
-                (Some(index), _) => Ok(Hold::Kept(index, posts.open[index].real.clone())),
-                (None, Some(inherited)) => Held::of_inherited(inherited, workers),
-                (None, None) => posts.bind(listener, &configured, workers),
+                (Some(index), _) => {
+                    let post = &posts.open[index];
+                    set_transparent(&post.spares, &bind).map(|()| Hold::Kept(index, post.real.clone()))
+                }
+                (None, Some(inherited)) => {
+                    set_transparent(&inherited.sockets, &bind).and_then(|()| Held::of_inherited(inherited, workers))
+                }
+                (None, None) => posts.bind(listener, &bind, workers),
             };
+            let configured = bind.address;
             match hold {
                 Ok(hold) => found.push(Place { listener: listener.name.clone(), configured, hold }),
                 Err(error) => failed.push((format!("listeners.{}: {configured}", listener.name), error)),
@@ -289,15 +295,15 @@ impl Posts {
         Some(self.inherited.remove(index))
     }
 
-    fn bind(&self, listener: &Listener, address: &BindAddress, workers: usize) -> io::Result<Hold> {
-        let ours = |real: &BindAddress| match (real, address) {
+    fn bind(&self, listener: &Listener, bind: &Bind, workers: usize) -> io::Result<Hold> {
+        let ours = |real: &BindAddress| match (real, &bind.address) {
             (BindAddress::Ip(ours), BindAddress::Ip(wanted)) => overlap(ours, wanted),
             _ => false,
         };
         let posts = self.open.iter().chain(&self.closing).map(|post| &post.real);
         let all = posts.chain(self.inherited.iter().map(|inherited| &inherited.real));
         let sharing = if all.into_iter().any(ours) { Sharing::WithOurselves } else { Sharing::Alone };
-        let bound = net::reserve(address, workers, &listener.tcp, sharing)?;
+        let bound = net::reserve(bind, workers, &listener.tcp, sharing)?;
         Ok(Hold::Fresh(Fresh(Some(Held::of_bound(bound)?))))
     }
 }
@@ -341,6 +347,12 @@ impl Held {
             Self { address: inherited.real, sockets, spares: inherited.sockets, foreign: inherited.foreign },
         ))
     }
+}
+
+/// Has sockets that are bound already accept for addresses of others, or no longer.
+fn set_transparent(sockets: &[BoundSocket], bind: &Bind) -> io::Result<()> {
+    let mut tcp = sockets.iter().filter(|socket| matches!(socket, BoundSocket::Tcp(_)));
+    tcp.try_for_each(|socket| net::set_transparent(socket, bind.transparent))
 }
 
 /// Whether one address takes in the other.

@@ -19,7 +19,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::config::plan::StreamTcp;
 use crate::metrics::ConnectFailure;
-use crate::net::{Stream, Target};
+use crate::net::{Peer, Stream, Target};
 
 pub use preamble::Caller;
 pub use secure::Secure;
@@ -34,6 +34,8 @@ pub struct Dial {
     pub target: Target,
     /// Where from: of these addresses one of the target's family; none leaves it to the kernel.
     pub source: Arc<[IpAddr]>,
+    /// From the address of this client instead, which is not this machine's.
+    pub transparent: Option<Peer>,
     /// Sent before anything else; see [`Caller::preamble`].
     pub preamble: Option<Arc<[u8]>>,
     /// How TLS is spoken, if it is.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::source::Turns;
 use super::{ConnectError, Dial, Dials};
 use crate::metrics::ConnectFailure;
-use crate::net::{Stream, Target, bind_source, prepare_stream};
+use crate::net::{Peer, Stream, Target, bind_source, prepare_stream, set_transparent};
 
 /// Connects sockets, with no limit on time.
 pub(super) fn connector() -> impl Dials {
@@ -31,9 +31,13 @@ pub(super) fn connector() -> impl Dials {
 }
 
 async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns) -> io::Result<Stream> {
-    let result = connect_from(turns.next(&dial.source, address), address, dial).await;
+    let source = match dial.transparent {
+        Some(client) => of_client(client, address).map(Some),
+        None => turns.next(&dial.source, address),
+    };
+    let result = connect_from(source, address, dial).await;
     if let Err(error) = &result
-        && !dial.source.is_empty()
+        && (!dial.source.is_empty() || dial.transparent.is_some())
         && classify(error) == ConnectFailure::Local
     {
         turns.complain(address, error);
@@ -41,10 +45,23 @@ async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns) -> io::Res
     result
 }
 
+/// The client's address, with port 0: its own port may be in use already for an earlier session of it.
+fn of_client(client: Peer, target: SocketAddr) -> io::Result<SocketAddr> {
+    match client.ip() {
+        Some(ip) if ip.is_ipv4() == target.is_ipv4() => Ok(SocketAddr::new(ip, 0)),
+        _ => Err(io::Error::other(format!(
+            "`connect.source: client`, and {client} has no address of the backend's family"
+        ))),
+    }
+}
+
 async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAddr, dial: &Dial) -> io::Result<Stream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     prepare_stream(&socket, &dial.tcp)?;
     if let Some(source) = source? {
+        if dial.transparent.is_some() {
+            set_transparent(&socket, true)?;
+        }
         bind_source(&socket, source)?;
     }
     let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;

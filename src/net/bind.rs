@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
-use super::options::{lengthen_queue, prepare_stream};
-use crate::config::plan::{BindAddress, ListenerTcp};
+use super::options::{lengthen_queue, prepare_stream, set_transparent};
+use crate::config::plan::{Bind, BindAddress, ListenerTcp};
 
 /// One address, bound and listening, with a socket for each worker.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ pub enum Sharing {
 /// The address is taken (also by a socket with SO_REUSEPORT), missing, or not permitted; a unix path
 /// has a living listener or is something else than a socket.
 pub fn bind(address: &BindAddress, workers: usize, tcp: &ListenerTcp) -> io::Result<Bound> {
-    let bound = reserve(address, workers, tcp, Sharing::Alone)?;
+    let bind = Bind { address: address.clone(), transparent: false };
+    let bound = reserve(&bind, workers, tcp, Sharing::Alone)?;
     bound.listen(tcp)?;
     Ok(bound)
 }
@@ -55,9 +56,9 @@ pub fn bind(address: &BindAddress, workers: usize, tcp: &ListenerTcp) -> io::Res
 ///
 /// # Errors
 /// As for [`bind`].
-pub fn reserve(address: &BindAddress, workers: usize, tcp: &ListenerTcp, sharing: Sharing) -> io::Result<Bound> {
-    match address {
-        BindAddress::Ip(address) => reserve_tcp(*address, workers, tcp, sharing),
+pub fn reserve(bind: &Bind, workers: usize, tcp: &ListenerTcp, sharing: Sharing) -> io::Result<Bound> {
+    match &bind.address {
+        BindAddress::Ip(address) => reserve_tcp(*address, bind.transparent, workers, tcp, sharing),
         BindAddress::Unix(path, mode) => reserve_unix(path, *mode, workers),
     }
 }
@@ -122,16 +123,22 @@ impl AsFd for BoundSocket {
     }
 }
 
-fn reserve_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp, sharing: Sharing) -> io::Result<Bound> {
+fn reserve_tcp(
+    address: SocketAddr,
+    transparent: bool,
+    workers: usize,
+    tcp: &ListenerTcp,
+    sharing: Sharing,
+) -> io::Result<Bound> {
     if address.port() != 0 && sharing == Sharing::Alone {
         // With SO_REUSEPORT a second process of the same user would share the port in silence. Binding
         // without it fails where anyone listens, and never listens itself, so nobody connects to it.
-        drop(tcp_socket(address, tcp, false)?);
+        drop(tcp_socket(address, transparent, tcp, false)?);
     }
     let mut real = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = tcp_socket(real, tcp, true)?;
+        let socket = tcp_socket(real, transparent, tcp, true)?;
         prepare_stream(&socket, &tcp.stream)?;
         let listener = StdTcpListener::from(socket);
         real = listener.local_addr()?;
@@ -141,13 +148,14 @@ fn reserve_tcp(address: SocketAddr, workers: usize, tcp: &ListenerTcp, sharing: 
 }
 
 /// A bound TCP socket that does not listen yet.
-fn tcp_socket(address: SocketAddr, tcp: &ListenerTcp, shared: bool) -> io::Result<Socket> {
+fn tcp_socket(address: SocketAddr, transparent: bool, tcp: &ListenerTcp, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // Sessions of an earlier run in TIME_WAIT must not keep the port from us; a living listener still does.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    set_transparent(&socket, transparent)?;
     if tcp.freebind {
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,

@@ -13,7 +13,9 @@ mod stream;
 pub use address::{Peer, Target};
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
 pub use handle::Handle;
-pub use options::{arm_reset, bind_source, lengthen_queue, prepare_stream, retune_listener};
+pub use options::{
+    arm_reset, bind_source, check_transparent, lengthen_queue, prepare_stream, retune_listener, set_transparent,
+};
 pub use plain::Plain;
 pub(crate) use plain::errno;
 pub use raw::inherited_descriptors;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{SockRef, Socket, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::raw;
 use crate::config::plan::{ListenerTcp, StreamTcp};
@@ -80,6 +80,36 @@ pub fn bind_source(socket: &Socket, source: SocketAddr) -> io::Result<()> {
     socket.bind(&source.into())
 }
 
+/// Lets a socket have addresses that are not this machine's, or takes that from it.
+///
+/// # Errors
+/// This process may not: it needs CAP_NET_RAW or CAP_NET_ADMIN in its network's user namespace.
+pub fn set_transparent(socket: &impl AsFd, transparent: bool) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let is_v4 = socket.domain()? == Domain::IPV4;
+    let is_so = if is_v4 { socket.ip_transparent_v4()? } else { socket.ip_transparent_v6()? };
+    if is_so == transparent {
+        return Ok(());
+    }
+    let set = if is_v4 { socket.set_ip_transparent_v4(transparent) } else { socket.set_ip_transparent_v6(transparent) };
+    set.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(NOT_TRANSPARENT),
+        _ => error,
+    })
+}
+
+const NOT_TRANSPARENT: &str = "to use addresses of others (IP_TRANSPARENT) this process needs CAP_NET_RAW or \
+                               CAP_NET_ADMIN; with systemd, add CAP_NET_RAW to AmbientCapabilities and \
+                               CapabilityBoundingSet";
+
+/// Whether this process may use addresses of others.
+///
+/// # Errors
+/// It may not; with the remedy.
+pub fn check_transparent() -> io::Result<()> {
+    set_transparent(&Socket::new(Domain::IPV4, Type::STREAM, None)?, true)
+}
+
 /// Accepts data in the SYN of clients that were here before; `queue` is the length of that queue.
 pub(super) fn fast_open(socket: &impl AsFd, queue: u32) -> io::Result<()> {
     raw::set_tcp_option(socket, raw::FAST_OPEN, queue)
@@ -93,8 +123,6 @@ pub(super) fn defer_accept(socket: &impl AsFd, patience: Duration) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Type};
-
     use super::*;
 
     #[test]

@@ -16,7 +16,7 @@ use crate::balance::{Draw, Facts, hash_key};
 use crate::config::plan;
 use crate::connect::{Caller, ConnectError, Connector, Dial};
 use crate::metrics::Unavailable;
-use crate::net::{Stream, Target};
+use crate::net::{Peer, Stream, Target};
 use crate::pool::{Lease, NoLease, Pool, QueueError};
 
 use attempt::attempt;
@@ -79,8 +79,9 @@ pub async fn dial(
     let lease = first_lease(pool, &settings, key, &heard).await?;
     let deadline = Instant::now() + settings.connect.deadline;
     let preamble = settings.connect.send_proxy.map(|send| caller.preamble(send));
+    let (transparent, tried) = (settings.connect.transparent.then_some(caller.client), Vec::new());
     let chase =
-        Chase { pool, connector, settings: &settings, key, preamble, deadline, heard: &heard, tried: Vec::new() };
+        Chase { pool, connector, settings: &settings, key, preamble, transparent, deadline, heard: &heard, tried };
     chase.run(lease).await
 }
 
@@ -163,6 +164,8 @@ struct Chase<'a, H: Fn(Event)> {
     key: u64,
     /// What each attempt says first.
     preamble: Option<Arc<[u8]>>,
+    /// The client from whose address each attempt comes, if that is wanted.
+    transparent: Option<Peer>,
     deadline: Instant,
     heard: &'a H,
     /// One entry an attempt.
@@ -243,9 +246,10 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
         let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
+        let transparent = self.transparent;
         let attempt = |lease: Lease, target, timeout| {
             let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
-            let dial = Dial { target, source, preamble, secure, tcp, timeout };
+            let dial = Dial { target, source, transparent, preamble, secure, tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
         let slow = lease.backend().clone();

@@ -12,6 +12,7 @@ mod limits;
 mod pki;
 mod plan;
 mod properties;
+mod transparent;
 mod routes;
 mod tls;
 

@@ -9,6 +9,7 @@ mod support;
 
 mod cluster;
 mod deploy;
+mod network;
 mod nginx;
 mod openssh;
 mod partition;
@@ -25,3 +26,4 @@ mod roles;
 mod stopped;
 mod systemd;
 mod tls_backends;
+mod transparent;

@@ -1,58 +1,12 @@
 //! A link that goes down: packets are lost, and nobody is told. In network namespaces that the test makes, so that the
 //! network of the machine is left alone; they go with the processes that hold them.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-use crate::support::{Clients, Mood, Moody, PING, Peer, Setup, eventually, program, run, who};
-
-/// A network namespace, for as long as this lives.
-struct Network(Child);
-
-impl Network {
-    /// With nothing in it but a loopback.
-    fn new() -> Self {
-        let mut holder = program("unshare");
-        // Says a line when it is there, and ends with the pipe it reads: also when this test is killed.
-        holder.args(["--net", "sh", "-c", "ip link set lo up && echo there && exec cat"]);
-        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = [0; 6];
-        let there = holder.stdout.as_mut().unwrap().read_exact(&mut said);
-        assert!(there.is_ok() && &said == b"there\n", "network namespaces need root");
-        Self(holder)
-    }
-
-    /// Does something there, on a thread of its own. What the thread starts is there too.
-    fn run<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
-        let space = File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
-        thread::scope(|scope| {
-            let there = scope.spawn(|| {
-                move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-                what()
-            });
-            there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// `ip WORDS` there.
-    fn ip(&self, words: &str) {
-        self.run(|| run(program("ip").args(words.split(' '))));
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
+use crate::network::Network;
+use crate::support::{Clients, Mood, Moody, PING, Peer, Setup, eventually, who};
 
 /// Three networks and a bridge between them: the address of each one ends in its number. Whose link goes down does not
 /// hear of it at the other end, as with a switch in between.
@@ -67,7 +21,7 @@ impl Bridged {
         middle.ip("link add bridge type bridge");
         middle.ip("link set bridge up");
         for (number, end) in ends.iter().enumerate() {
-            middle.ip(&format!("link add port{number} type veth peer name eth netns {}", end.0.id()));
+            middle.ip(&format!("link add port{number} type veth peer name eth netns {}", end.id()));
             middle.ip(&format!("link set port{number} master bridge up"));
             end.ip(&format!("address add {}/24 dev eth", Self::address(number)));
             end.ip("link set eth up");

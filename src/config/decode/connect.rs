@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::check::chosen;
 use super::super::plan::{Backend, BackendAddress, Backoff, Connect, Hedge, RetryBudget, SendProxy};
 use super::super::scalar;
-use super::super::section::{Section, is_word};
+use super::super::section::{Found, Section, is_word};
 use super::super::tree::Node;
 use super::super::units::format_duration;
 use super::{Decoder, small};
@@ -23,6 +23,7 @@ impl<'a> Decoder<'a, '_> {
             backoff: self.backoff(&section.section("backoff")),
             hedge_after: self.hedge_after(section, timeout, attempts),
             source: self.source(section, backends).into(),
+            transparent: self.transparent(section, backends),
             send_proxy: section.given("send_proxy", send_proxy).flatten(),
         }
     }
@@ -65,13 +66,36 @@ impl<'a> Decoder<'a, '_> {
         Some(hedge)
     }
 
+    /// Whether sessions connect from their client's address.
+    fn transparent(&mut self, section: &Section<'a>, backends: &[Backend]) -> bool {
+        let Some(found) = section.find("source").filter(is_client) else { return false };
+        let unix = |backend: &&Backend| matches!(backend.address, BackendAddress::Unix(_));
+        if let Some(backend) = backends.iter().find(unix) {
+            let message = format!(
+                "backend `{}` is a unix socket, and nobody connects to one from an address: use `send_proxy` to tell it who \
+                 the client is",
+                backend.name
+            );
+            self.report.error(found.node.at, &found.path, message);
+        }
+        true
+    }
+
     /// The addresses to connect from: each once, and some for every family that is known to be needed.
     fn source(&mut self, section: &Section<'a>, backends: &[Backend]) -> Vec<IpAddr> {
         let Some(found) = section.find("source").filter(|_| !section.is_off("source")) else {
             return Vec::new();
         };
         let mut addresses = Vec::new();
+        if is_client(&found) {
+            return Vec::new();
+        }
         for (item, path) in found.node.items_at(&found.path) {
+            if is_word(item, &["client"]) {
+                let message = "`client` stands alone: with addresses beside it nobody could say which of them is meant";
+                self.report.error(item.at, &path, message);
+                return Vec::new();
+            }
             // What is no address has been reported, and what it would have been is not known.
             let Ok(address) = scalar::source(item) else { return Vec::new() };
             if addresses.contains(&address) {
@@ -88,6 +112,11 @@ impl<'a> Decoder<'a, '_> {
         }
         addresses
     }
+}
+
+/// Whether the source is the word `client`, alone or as the only one of a list.
+fn is_client(found: &Found<'_>) -> bool {
+    matches!(found.node.items(), [only] if is_word(only, &["client"]))
 }
 
 /// A backend that has a fixed address of a family that `sources` do not have: its name and the family.

@@ -65,7 +65,7 @@ impl<'a> Decoder<'a, '_> {
     /// One item of `bind`, in the short or the long form.
     fn bind(&mut self, item: &'a Node, path: &str, binds: &mut Vec<Bind>) {
         let Value::Map(_) = item.value else {
-            return self.bind_address(item, path, None, binds);
+            return self.bind_address(item, path, None, false, binds);
         };
         let long = Section::new(BIND, path, item.at).over(item, path);
         self.require(&long, "address");
@@ -78,10 +78,20 @@ impl<'a> Decoder<'a, '_> {
         {
             self.report.error(found.at, &found.path, "only a unix socket has permission bits");
         }
-        self.bind_address(address.node, &address.path, mode, binds);
+        let transparent = long.value("transparent", scalar::boolean);
+        if let Some(found) = long.find("transparent").filter(|_| transparent)
+            && matches!(scalar::bind(address.node), Ok(Listen::Unix(_)))
+        {
+            self.report.error(
+                found.at,
+                &found.path,
+                "a unix socket has no addresses to be transparent about: leave it out",
+            );
+        }
+        self.bind_address(address.node, &address.path, mode, transparent, binds);
     }
 
-    fn bind_address(&mut self, node: &Node, path: &str, mode: Option<u32>, binds: &mut Vec<Bind>) {
+    fn bind_address(&mut self, node: &Node, path: &str, mode: Option<u32>, transparent: bool, binds: &mut Vec<Bind>) {
         let spread: Vec<BindAddress> = match scalar::bind(node) {
             Ok(Listen::Ip(first, last)) => (first.port()..=last)
                 .map(|port| {
@@ -95,7 +105,7 @@ impl<'a> Decoder<'a, '_> {
         };
         // One word about a range is enough.
         let _ = spread.iter().all(|address| self.bound.claim(address, node.at, path, self.report));
-        binds.extend(spread.into_iter().map(|address| Bind { address }));
+        binds.extend(spread.into_iter().map(|address| Bind { address, transparent }));
     }
 }
 

@@ -106,9 +106,14 @@ pub(in super::super) const BIND: &[Key] = &[
         "Permission bits of a unix socket, in quotes, such as `\"0660\"`. Without it the process's umask decides.",
     )
     .example("\"0660\""),
-    Key::new("transparent", BOOL, "Accept connections to any address that the kernel hands over (IP_TRANSPARENT).")
-        .default("false")
-        .later(),
+    Key::new(
+        "transparent",
+        BOOL,
+        "Accept connections to any address that the kernel hands over (IP_TRANSPARENT), such as by a TPROXY rule. The address \
+         that the client wanted is the session's destination then. Needs CAP_NET_RAW or CAP_NET_ADMIN; the rules are in \
+         `deploy/README.md`.",
+    )
+    .default("false"),
 ];
 
 /// One item of `routes`.

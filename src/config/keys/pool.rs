@@ -215,7 +215,10 @@ const CONNECT: &[Key] = &[
          family, so there must be one for each family among the backends; unix sockets need none. More addresses mean \
          more connections at once: each has some 28 000 ports towards one backend. An address that cannot be used, or \
          has no port left, is a failure of this machine (`local`) and not counted against the backend. Without this the \
-         kernel chooses.",
+         kernel chooses. The word `client` alone connects from the client's own address, with a port that the kernel chooses: \
+         backends see who the client is, and must have their way back to it through this machine (`deploy/README.md`). It \
+         needs CAP_NET_RAW or CAP_NET_ADMIN; a client on a unix socket, or of the other family than the backend, is not \
+         served. Health probes come from the address that the kernel chooses.",
     )
     .example("[10.0.0.9]")
     .dormant(),
@@ -250,7 +253,7 @@ const HEDGE_WORDS: &[Choice] = &[
     Choice::word("p95", "the 95th percentile of the pool's recent connect times, once enough of them are known"),
     Choice::word("off", "never"),
 ];
-const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently").later()];
+const SOURCE_WORDS: &[Choice] = &[Choice::word("client", "the client's own address, transparently")];
 const SEND_PROXY_WORDS: &[Choice] = &[
     Choice::word("off", "not at all"),
     Choice::word("v1", "version 1, a line of text"),

@@ -243,6 +243,8 @@ impl Listener {
 pub struct Bind {
     /// Where.
     pub address: BindAddress,
+    /// Accept connections to any address that the kernel hands over; only of TCP.
+    pub transparent: bool,
 }
 
 /// Where a listener binds.
@@ -491,6 +493,8 @@ pub struct Connect {
     /// Addresses of this machine to connect from, each in its turn. When there are any, some are of the family of each
     /// backend whose family is known here. Empty leaves it to the kernel.
     pub source: Arc<[IpAddr]>,
+    /// `source: client`: sessions connect from their client's address instead. Never with unix sockets as backends.
+    pub transparent: bool,
     /// Whether and how backends are told who the client is.
     pub send_proxy: Option<SendProxy>,
 }

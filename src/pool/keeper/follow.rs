@@ -120,6 +120,8 @@ impl Keeper {
             let dial = Dial {
                 target: seat.probed_at(&health.at)?,
                 source: settings.connect.source.clone(),
+                // No client asks.
+                transparent: None,
                 preamble: preamble.clone(),
                 secure: if health.tls { self.secure(seat, &settings) } else { None },
                 tcp: settings.tcp,
