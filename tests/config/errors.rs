@@ -788,7 +788,6 @@ fn wrong_pools() {
                 "5:91: pools.p.connect.source[6]: expected an IP address such as `10.0.0.9`, found the number 5",
             ],
         ),
-        (pool("connect: { source: client }"), &["5:24: pools.p.connect.source: `client` is not supported yet"]),
         (
             pool("connect: { source: [] }"),
             &[

@@ -27,7 +27,7 @@ fn what_cannot_be_transparent_is_refused() {
         (
             file("{ address: 'unix:/x', transparent: true }", "backends: '10.0.0.1:1'"),
             &[
-                "1:46: listeners.l.bind.transparent: a unix socket has no addresses to be transparent about: leave it out",
+                "1:47: listeners.l.bind.transparent: a unix socket has no addresses to be transparent about: leave it out",
             ],
         ),
         (
