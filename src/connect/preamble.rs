@@ -171,7 +171,8 @@ mod tests {
         });
         let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
         let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
-        let dial = Dial { target, source, transparent: None, preamble: Some(preamble.into()), secure: None, tcp, timeout };
+        let dial =
+            Dial { target, source, transparent: None, preamble: Some(preamble.into()), secure: None, tcp, timeout };
         within_timeout(send_first(inner)).oneshot(dial).await
     }
 
