@@ -34,9 +34,9 @@ pub struct Context {
     pub bench: Arc<Workbench>,
 }
 
-/// Serves one client from accept to the one end of its session.
-pub async fn serve(ctx: Arc<Context>, accepted: Accepted) {
-    let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
+/// Serves one client from accept to the one end of its session. Its record is opened by whoever accepts, before that one
+/// may leave: a process that ends with its last session must not find none between the two.
+pub async fn serve(ctx: Arc<Context>, accepted: Accepted, entry: Entry) {
     let ending = {
         let conversation = pin!(converse(&ctx, accepted, &entry));
         entry.unless_stopped(conversation).await
@@ -238,7 +238,8 @@ mod tests {
             let permit = Permit::take(&self.gate, &listener.entrance, who, at).await.expect("room");
             let accepted =
                 Accepted { stream: Stream::from(stream), peer: Peer::tcp(peer), listener, permit, at, header_by: None };
-            (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted)))
+            let entry = self.ctx.ledger.open(&accepted, self.ctx.bench.worker());
+            (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted, entry)))
         }
 
         fn ends(&self) -> Vec<((Cause, Side, Phase), u64)> {

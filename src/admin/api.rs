@@ -1,7 +1,5 @@
 //! The API's answers. Fields are only ever added.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +77,7 @@ impl From<&Override> for OverrideView {
             Some(Forced::Enable) => (Some("enable"), None),
             None => (None, None),
         };
-        let at = rfc3339(UNIX_EPOCH + Duration::from_secs(over.at));
+        let at = rfc3339(over.said_at());
         Self { state, within_seconds: within, weight: over.weight, at }
     }
 }

@@ -40,7 +40,7 @@ pub use elders::{Attendance, Bidding, Elders, Handed};
 pub use plan::{ChangeView, ObjectView, PlanView, told};
 pub use router::understands;
 pub use scrape::{Process, scrape};
-pub use server::{Door, Endpoint, EndpointError};
+pub use server::{Door, Endpoint, EndpointError, GivenSocket};
 pub use tls::AdminTls;
 pub use upgrade::{UpgradeResult, UpgradeView, UpgradeWish, Upgrades};
 

@@ -1,5 +1,6 @@
 //! What operators say of backends: drain, enable, weight, and taking it back.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
@@ -10,7 +11,7 @@ use super::answer::{self, Answer, Refusal};
 use super::api::OverrideView;
 use super::query::{Query, decode};
 use crate::config::duration;
-use crate::pool::Say;
+use crate::pool::{Pool, Say};
 
 /// What can be said in a path below `/api/v1/pools/{pool}/backends/{backend}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +70,14 @@ pub(super) async fn say(state: &State, named: Named<'_>, query: &Query) -> Resul
         (decode(named.pool).map_err(Refusal::bad)?, decode(named.backend).map_err(Refusal::bad)?);
     let unknown = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
     let pool = state.live.load().pools.get(&*pool_name).cloned();
-    let pool = pool.ok_or_else(|| unknown(format!("there is no pool {pool_name:?}")))?;
-    let known = pool.snapshot().members.iter().any(|member| *member.backend.name == *backend);
-    // What was said of a backend that is gone can still be taken back.
+    let has_it = |pool: &Arc<Pool>| pool.snapshot().members.iter().any(|member| *member.backend.name == *backend);
+    // What was said of a backend, or a pool, that is gone can still be taken back.
     let takes_back = named.word == Word::Override && state.overrides.of(&pool_name, &backend).is_some();
-    if !(known || takes_back) {
-        return Err(unknown(format!("pool {pool_name:?} has no backend {backend:?}")));
+    match &pool {
+        Some(pool) if has_it(pool) => {}
+        _ if takes_back => {}
+        Some(_) => return Err(unknown(format!("pool {pool_name:?} has no backend {backend:?}"))),
+        None => return Err(unknown(format!("there is no pool {pool_name:?}"))),
     }
     let say = meaning(named.word, query).map_err(Refusal::bad)?;
     let (overrides, names) = (state.overrides.clone(), (pool_name.clone(), backend.clone()));
@@ -86,7 +89,9 @@ pub(super) async fn say(state: &State, named: Named<'_>, query: &Query) -> Resul
     };
     let over = said.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     tracing::info!(pool = pool_name, backend, said = %say, "an operator has spoken of a backend");
-    pool.heed(&backend, over.as_ref()).await;
+    if let Some(pool) = pool {
+        pool.heed(&backend, over.as_ref()).await;
+    }
     state.elders.heed(&pool_name, &backend, over.as_ref()).await;
     let overridden = over.as_ref().map(OverrideView::from);
     Ok(answer::as_json(&Said { pool: pool_name, backend, overridden }))

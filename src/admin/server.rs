@@ -49,7 +49,17 @@ pub struct Endpoint {
     name: &'static str,
     address: String,
     socket: Listening,
+    foreign: bool,
     site: Site,
+}
+
+/// A listening socket of an endpoint that someone else has bound.
+#[derive(Debug)]
+pub struct GivenSocket {
+    /// The socket.
+    pub socket: BoundSocket,
+    /// The service manager has it too, and its file stays when this process ends.
+    pub foreign: bool,
 }
 
 /// Whether an endpoint takes clients. Its socket stays open for whoever else has it.
@@ -67,13 +77,17 @@ pub enum Door {
 enum Listening {
     Tcp(StdTcpListener),
     Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// Bound by another process, which has the file until this one serves.
+    Inherited(std::os::unix::net::UnixListener, PathBuf),
+    /// Bound by the service manager, whose the file is.
+    Foreign(std::os::unix::net::UnixListener),
 }
 
 impl AsFd for Listening {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket, _) => socket.as_fd(),
+            Self::Unix(socket, _) | Self::Inherited(socket, _) | Self::Foreign(socket) => socket.as_fd(),
         }
     }
 }
@@ -116,26 +130,28 @@ impl Endpoint {
     ///
     /// # Errors
     /// The address cannot be bound, or the token cannot be read.
-    pub fn admin(settings: &plan::Admin, given: Option<BoundSocket>) -> Result<Self, EndpointError> {
+    pub fn admin(settings: &plan::Admin, given: Option<GivenSocket>) -> Result<Self, EndpointError> {
         let token_file = || settings.token_file.clone().unwrap_or_default();
         let guard = Guard::admin(settings).map_err(|error| EndpointError::Token(token_file(), error))?;
+        let foreign = given.as_ref().is_some_and(|given| given.foreign);
         let bound = match (given, &settings.listen) {
             (Some(given), _) => take(given),
             (None, AdminAddress::Ip(address)) => bind_tcp(*address),
             (None, AdminAddress::Unix(path)) => bind_unix(path.clone()),
         };
         let (socket, address) = bound.map_err(|error| failed("admin.listen", &settings.listen, error))?;
-        Ok(Self { name: "admin", address, socket, site: Site::new(guard, false) })
+        Ok(Self { name: "admin", address, socket, foreign, site: Site::new(guard, false) })
     }
 
     /// Binds the endpoint that has metrics and health only, unless a socket for it is `given`.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn metrics(listen: SocketAddr, given: Option<BoundSocket>) -> Result<Self, EndpointError> {
+    pub fn metrics(listen: SocketAddr, given: Option<GivenSocket>) -> Result<Self, EndpointError> {
+        let foreign = given.as_ref().is_some_and(|given| given.foreign);
         let (socket, address) =
             given.map_or_else(|| bind_tcp(listen), take).map_err(|error| failed("metrics.listen", listen, error))?;
-        Ok(Self { name: "metrics", address, socket, site: Site::new(Guard::metrics(), true) })
+        Ok(Self { name: "metrics", address, socket, foreign, site: Site::new(Guard::metrics(), true) })
     }
 
     /// `admin` or `metrics`: how it is announced.
@@ -146,6 +162,11 @@ impl Endpoint {
     /// The real address: `IP:port` or `unix:PATH`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the service manager has its socket, too, and whatever file that has.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Its socket once more, for another process.
@@ -166,6 +187,10 @@ impl Endpoint {
         let (socket, mut file) = match self.socket {
             Listening::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
             Listening::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
+            Listening::Inherited(socket, path) => {
+                (Acceptor::Unix(UnixListener::from_std(socket)?), Some(SocketFile(Some(path))))
+            }
+            Listening::Foreign(socket) => (Acceptor::Unix(UnixListener::from_std(socket)?), None),
         };
         let mut pause = PAUSES.0;
         loop {
@@ -310,8 +335,8 @@ async fn shuts(door: &mut watch::Receiver<Door>, has_asked: &mut watch::Receiver
     }
 }
 
-fn take(given: BoundSocket) -> io::Result<(Listening, String)> {
-    match given {
+fn take(GivenSocket { socket, foreign }: GivenSocket) -> io::Result<(Listening, String)> {
+    match socket {
         BoundSocket::Tcp(socket) => {
             let address = socket.local_addr()?.to_string();
             Ok((Listening::Tcp(socket), address))
@@ -320,7 +345,8 @@ fn take(given: BoundSocket) -> io::Result<(Listening, String)> {
             let address = socket.local_addr()?;
             let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
             let text = format!("unix:{}", path.display());
-            Ok((Listening::Unix(socket, SocketFile(Some(path))), text))
+            let listening = if foreign { Listening::Foreign(socket) } else { Listening::Inherited(socket, path) };
+            Ok((listening, text))
         }
     }
 }

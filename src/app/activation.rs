@@ -18,6 +18,9 @@ use crate::net::BoundSocket;
 pub(super) fn estate(plan: &Plan, given: Vec<Given>) -> Result<Estate, String> {
     let mut estate = Estate::default();
     for Given { name, inherited, stored } in given {
+        if stored {
+            estate.stored.insert(inherited.listener.clone());
+        }
         let listener = plan.listeners.iter().find(|listener| *listener.name == *name);
         let placed = match (listener, &*name) {
             (Some(listener), _) => for_listener(listener, &inherited).map(|()| estate.addresses.push(inherited)),
@@ -52,5 +55,5 @@ fn for_endpoint(plan: &Plan, name: &str, given: Inherited) -> Result<(EndpointOf
         return Err(format!("the socket for {name:?} is bound to {real}, and {name}.listen is {configured}"));
     }
     let socket = given.sockets.into_iter().next().ok_or_else(|| format!("no socket for {name:?}"))?;
-    Ok((EndpointOffer { name: name.to_owned(), configured }, socket))
+    Ok((EndpointOffer { name: name.to_owned(), configured, foreign: true }, socket))
 }

@@ -13,6 +13,8 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
+use crate::config::Whereabouts;
+
 /// However often files change, they are looked at again after so many times the debounce.
 const MOST_DEBOUNCES: u32 = 20;
 
@@ -21,6 +23,8 @@ pub(super) struct Folders {
     queue: Option<AsyncFd<OwnedFd>>,
     watched: BTreeSet<PathBuf>,
     names: BTreeSet<PathBuf>,
+    /// Knows by which names others may appear.
+    whereabouts: Whereabouts,
     /// Which other names in them matter.
     also: fn(&Path) -> bool,
 }
@@ -35,14 +39,24 @@ impl Folders {
         if let Err(error) = &queue {
             tracing::warn!(%error, "cannot watch files; their content is read every few seconds instead");
         }
-        Self { queue: queue.ok(), watched: BTreeSet::new(), names: BTreeSet::new(), also }
+        Self {
+            queue: queue.ok(),
+            watched: BTreeSet::new(),
+            names: BTreeSet::new(),
+            whereabouts: Whereabouts::default(),
+            also,
+        }
     }
 
     /// Watches the folders that hold what `find` finds, which may take its time: files may have been replaced since the
-    /// last call, and others may be of interest.
-    pub(super) async fn watch(&mut self, find: impl FnOnce() -> Vec<PathBuf> + Send + 'static) {
+    /// last call, and others may be of interest. A folder among them is watched itself.
+    pub(super) async fn watch(&mut self, find: impl FnOnce() -> (Vec<PathBuf>, Whereabouts) + Send + 'static) {
         let Some(queue) = &self.queue else { return };
-        let Ok((folders, names)) = tokio::task::spawn_blocking(|| places(&find())).await else { return };
+        let look = || {
+            let (paths, whereabouts) = find();
+            (places(&paths), whereabouts)
+        };
+        let Ok(((folders, names), whereabouts)) = tokio::task::spawn_blocking(look).await else { return };
         let what = WatchFlags::CLOSE_WRITE
             | WatchFlags::MODIFY
             | WatchFlags::CREATE
@@ -57,7 +71,7 @@ impl Folders {
                 tracing::warn!(folder = %folder.display(), %error, "cannot watch a folder any more");
             }
         }
-        (self.watched, self.names) = (folders, names);
+        (self.watched, self.names, self.whereabouts) = (folders, names, whereabouts);
     }
 
     /// Waits for a change of something that matters. Cancel safe.
@@ -98,7 +112,8 @@ impl Folders {
 
     /// Files of ours, and the link by which Kubernetes swaps a volume. An access log in the same folder is neither.
     fn matters(&self, name: &Path) -> bool {
-        (self.also)(name) || self.names.contains(name) || name == Path::new("..data")
+        let included = name.to_str().is_some_and(|name| self.whereabouts.may_be_included(name));
+        included || (self.also)(name) || self.names.contains(name) || name == Path::new("..data")
     }
 }
 

@@ -16,6 +16,7 @@ mod start;
 mod tls;
 mod upgrade;
 mod watch;
+mod watchdog;
 mod worker;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::backend::Backend;
 use crate::config::plan::Plan;
 use crate::net::Target;
-use crate::pool::{Keeper, KeeperHandle, Pool, Tools, Verdicts};
+use crate::pool::{Answers, Keeper, KeeperHandle, Pool, Tools, Verdicts};
 use crate::tls::Client;
 
 /// What pools speak TLS with, by their names.
@@ -27,9 +27,13 @@ struct Kept {
     keeper: KeeperHandle,
 }
 
-/// Pools that are new, each with its first snapshot; nobody uses them yet.
+/// Pools that are new, each with its first snapshot, and what host names stand for that are new to the others; nobody
+/// uses them yet.
 #[derive(Debug)]
-pub(super) struct Started(Vec<(Arc<Pool>, Keeper)>);
+pub(super) struct Started {
+    fresh: Vec<(Arc<Pool>, Keeper)>,
+    answers: HashMap<Arc<str>, Answers>,
+}
 
 /// A backend that is no longer there, or no longer where it was.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(super) struct Gone {
 impl Started {
     /// Takes over what another process knew, by pool.
     pub(super) fn import(&mut self, verdicts: &BTreeMap<String, Verdicts>) {
-        for (pool, keeper) in &mut self.0 {
+        for (pool, keeper) in &mut self.fresh {
             if let Some(verdicts) = verdicts.get(&*pool.name) {
                 keeper.import(verdicts);
             }
@@ -56,7 +60,7 @@ impl Pools {
         Self { tools, kept: BTreeMap::new() }
     }
 
-    /// Starts those of `plan` that are not there, all their host names resolved at once.
+    /// Starts those of `plan` that are not there, and asks for the host names that are new, all at once.
     pub(super) async fn prepare(&self, plan: &Plan, clients: &Clients) -> Started {
         let tools = Tools { zone: plan.zone.clone(), ..self.tools.clone() };
         let mut starting = JoinSet::new();
@@ -69,15 +73,27 @@ impl Pools {
                 (pool, keeper)
             });
         }
-        let mut started = Vec::new();
+        let answers = self.ask_ahead(plan).await;
+        let mut fresh = Vec::new();
         while let Some(result) = starting.join_next().await {
             match result {
-                Ok(pool) => started.push(pool),
+                Ok(pool) => fresh.push(pool),
                 // A defect of ours: sessions of its listeners find no route.
                 Err(error) => tracing::error!(%error, "a pool's keeper did not start"),
             }
         }
-        Started(started)
+        Started { fresh, answers }
+    }
+
+    /// What host names stand for that `plan` is the first to name in pools that are there.
+    async fn ask_ahead(&self, plan: &Plan) -> HashMap<Arc<str>, Answers> {
+        let mut asking = JoinSet::new();
+        for settings in &plan.pools {
+            let Some(kept) = self.kept.get(&settings.name) else { continue };
+            let (now, next, resolver) = (kept.pool.settings(), settings.clone(), self.tools.resolver.clone());
+            asking.spawn(async move { (next.name.clone(), Answers::ahead(&resolver, &now, &next).await) });
+        }
+        asking.join_all().await.into_iter().collect()
     }
 
     /// Has all pools follow `plan`; gives those that it names, and what their backends have come to.
@@ -88,25 +104,25 @@ impl Pools {
         clients: &Clients,
     ) -> (BTreeMap<Arc<str>, Arc<Pool>>, Vec<Gone>) {
         // Before the new ones are there: those are as they should be.
-        let gone = self.follow(plan, clients).await;
-        for (pool, keeper) in started.0 {
+        let gone = self.follow(plan, clients, started.answers).await;
+        for (pool, keeper) in started.fresh {
             self.kept.insert(pool.name.clone(), Kept { pool, keeper: keeper.spawn() });
         }
         let named = plan.pools.iter().filter_map(|settings| self.kept.get(&settings.name));
         (named.map(|kept| (kept.pool.name.clone(), kept.pool.clone())).collect(), gone)
     }
 
-    /// All at once: each may have names to ask for.
-    async fn follow(&self, plan: &Plan, clients: &Clients) -> Vec<Gone> {
+    /// All at once.
+    async fn follow(&self, plan: &Plan, clients: &Clients, mut answers: HashMap<Arc<str>, Answers>) -> Vec<Gone> {
         let mut following = JoinSet::new();
         for settings in &plan.pools {
             let Some(kept) = self.kept.get(&settings.name) else { continue };
             let (keeper, settings, zone) = (kept.keeper.clone(), settings.clone(), plan.zone.clone());
-            let before = kept.pool.snapshot();
+            let (before, answers) = (kept.pool.snapshot(), answers.remove(&settings.name).unwrap_or_default());
             kept.pool.tls.put(clients.get(&settings.name).cloned());
             following.spawn(async move {
                 let names: HashSet<_> = settings.backends.iter().map(|backend| backend.name.clone()).collect();
-                let followed = keeper.follow(settings, zone).await;
+                let followed = keeper.follow(settings, zone, answers).await;
                 let ids = before.members.iter().map(|member| member.backend.id);
                 let were: HashMap<_, _> = ids.zip(&before.seats).collect();
                 let gone = |backend: Arc<Backend>| {

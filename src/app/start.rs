@@ -18,7 +18,7 @@ use super::systemd::{Manager, Store};
 use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Program, Upgrader};
 use super::worker::{Arrival, Job};
 use super::{
-    Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, systemd, tls, worker,
+    Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, tls, watchdog, worker,
 };
 use crate::admin::{self, AdminTls, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
 use crate::admission::Gate;
@@ -226,10 +226,10 @@ async fn start_all(
     if !takes_over {
         manager.ready("serving");
     }
-    let with = reload::With { exports: exported, turn, manager: manager.clone(), store: Store::new(takes_over) };
+    let with = reload::With { exports: exported, turn, manager: manager.clone(), store: Store::new(estate.stored) };
     reload::spawn(assembly, wishes, with);
     tokio::spawn(tls::watch_until_left(state.clone()));
-    tokio::spawn(systemd::be_watched(manager.clone(), state.clone()));
+    tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));
     tokio::spawn(upgrader.run(upgrade_wishes));
     tokio::spawn(state.elders.clone().watch());
     Ok((
@@ -263,7 +263,8 @@ async fn take_over(
 fn offers(plan: &Plan, endpoints: &[Endpoint]) -> io::Result<Vec<(EndpointOffer, OwnedFd)>> {
     let offer = |endpoint: &Endpoint| {
         let configured = listens(plan, endpoint.name()).unwrap_or_default();
-        Ok((EndpointOffer { name: endpoint.name().to_owned(), configured }, endpoint.socket()?))
+        let (name, foreign) = (endpoint.name().to_owned(), endpoint.is_foreign());
+        Ok((EndpointOffer { name, configured, foreign }, endpoint.socket()?))
     };
     endpoints.iter().map(offer).collect()
 }

@@ -1,5 +1,6 @@
-//! The service manager: what it is told (sd_notify(3)), the sockets it gives (sd_listen_fds(3)), and its watchdog.
+//! The service manager: what it is told (sd_notify(3)), and the sockets it gives (sd_listen_fds(3)) and keeps.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,15 +9,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::inheritance::Inherited;
-use crate::admin::State;
 use crate::net::{BoundSocket, inherited_descriptors};
 
 /// Before the name of a listener: sockets that this program has left with the manager, for the case of a crash.
@@ -171,75 +169,54 @@ pub(super) fn given_sockets() -> Result<Vec<Given>, String> {
     Ok(given)
 }
 
-/// How often the manager wants to hear that this process is well.
-fn watchdog_period() -> Option<Duration> {
-    let mine = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
-    let period = std::env::var("WATCHDOG_USEC").ok()?.parse().ok().filter(|_| mine)?;
-    Some(Duration::from_micros(period)).filter(|period| !period.is_zero())
-}
-
-/// Tells the manager's watchdog, twice in its period, that this process is well: when every worker has taken a turn.
-pub(super) async fn be_watched(manager: Arc<Manager>, state: Arc<State>) {
-    let Some(period) = watchdog_period().filter(|_| manager.socket.is_some()) else { return };
-    let mut beats = interval(period / 2);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        beats.tick().await;
-        match timeout(period / 2, every_worker_turns(&state)).await {
-            Ok(()) => manager.say("WATCHDOG=1"),
-            Err(_) => tracing::error!("a worker does not answer; the watchdog is not told that all is well"),
-        }
-    }
-}
-
-async fn every_worker_turns(state: &State) {
-    for runtime in &state.runtimes {
-        // One that is gone is at the end of the process.
-        let _ = runtime.spawn(std::future::ready(())).await;
-    }
-}
-
 /// What is left with the manager, so that it follows what is listened on.
 #[derive(Debug)]
 pub(super) struct Store {
     left: Vec<(Arc<str>, String)>,
-    /// A process before this one has left some, too.
-    unknown: bool,
+    /// Listeners of whose sockets a process before this one has left some.
+    before: BTreeSet<Arc<str>>,
+}
+
+/// A change of what is left with the manager.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Step {
+    forget: BTreeSet<Arc<str>>,
+    keep: BTreeSet<Arc<str>>,
 }
 
 impl Store {
-    /// Nothing is left yet, unless a process before this one `has` done so.
-    pub(super) fn new(has: bool) -> Self {
-        Self { left: Vec::new(), unknown: has }
+    /// Nothing is left by this process yet; one `before` it has left sockets of these listeners.
+    pub(super) fn new(before: BTreeSet<Arc<str>>) -> Self {
+        Self { left: Vec::new(), before }
     }
 
     /// Leaves what is new with the manager, and takes back what is no longer listened on.
     pub(super) fn follow(&mut self, manager: &Manager, offered: &[Inherited]) {
         let ours = || offered.iter().filter(|address| !address.foreign);
-        let now: Vec<_> = ours().map(|address| (address.listener.clone(), address.real.to_string())).collect();
-        if now == self.left {
-            return;
+        let Step { forget, keep } =
+            self.step(ours().map(|address| (address.listener.clone(), address.real.to_string())).collect());
+        // All of this first: the manager passes over a socket that it has already, also if it has it under the name of
+        // another listener, with which it would go then.
+        forget.iter().for_each(|name| manager.forget(name));
+        for name in keep {
+            let sockets = ours().filter(|address| address.listener == name).flat_map(|address| &address.sockets);
+            manager.keep(&name, &sockets.map(AsFd::as_fd).collect::<Vec<_>>());
         }
-        let changed = |name: &str| {
-            let of = |all: &[(Arc<str>, String)]| {
-                all.iter().filter(|(listener, _)| **listener == *name).cloned().collect::<Vec<_>>()
-            };
-            of(&now) != of(&self.left)
+    }
+
+    /// What changes when these addresses are listened on, each with its listener.
+    fn step(&mut self, now: Vec<(Arc<str>, String)>) -> Step {
+        let of = |all: &[(Arc<str>, String)], name: &Arc<str>| {
+            all.iter().filter(|(listener, _)| listener == name).cloned().collect::<Vec<_>>()
         };
-        let mut names: Vec<&Arc<str>> = self.left.iter().chain(&now).map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names.into_iter().filter(|name| changed(name)) {
-            if self.unknown || self.left.iter().any(|(had, _)| had == name) {
-                manager.forget(name);
-            }
-            let sockets = ours().filter(|address| address.listener == *name).flat_map(|address| &address.sockets);
-            let sockets: Vec<_> = sockets.map(AsFd::as_fd).collect();
-            if !sockets.is_empty() {
-                manager.keep(name, &sockets);
-            }
+        let names = |all: &[(Arc<str>, String)]| all.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+        let left = std::mem::replace(&mut self.left, now);
+        let (had, has) = (names(&left), names(&self.left));
+        let changed = |name: &&Arc<str>| of(&left, name) != of(&self.left, name);
+        Step {
+            forget: had.iter().filter(changed).cloned().chain(std::mem::take(&mut self.before)).collect(),
+            keep: has.iter().filter(changed).cloned().collect(),
         }
-        (self.left, self.unknown) = (now, false);
     }
 }
 
@@ -252,5 +229,31 @@ mod tests {
         assert_eq!(stored_name("web").as_deref(), Some("stored-web"));
         assert_eq!(stored_name("a:b").or(stored_name("a b")).or(stored_name("a\nb")), None);
         assert_eq!(stored_name(&"x".repeat(300)), None);
+    }
+
+    fn step(store: &mut Store, now: &[(&str, &str)]) -> (String, String) {
+        let now = now.iter().map(|(name, address)| (Arc::from(*name), (*address).to_owned())).collect();
+        let Step { forget, keep } = store.step(now);
+        let text = |names: BTreeSet<Arc<str>>| names.iter().map(|name| &**name).collect::<Vec<_>>().join(" ");
+        (text(forget), text(keep))
+    }
+
+    #[test]
+    fn what_is_left_with_the_manager_follows_the_listeners() {
+        let mut store = Store::new(BTreeSet::new());
+        let told = |forget: &str, keep: &str| (forget.to_owned(), keep.to_owned());
+        assert_eq!(step(&mut store, &[("a", "1"), ("b", "2"), ("b", "3")]), told("", "a b"));
+        assert_eq!(step(&mut store, &[("a", "1"), ("b", "2"), ("b", "3")]), told("", ""));
+        assert_eq!(step(&mut store, &[("a", "1"), ("b", "2")]), told("b", "b"), "one of two addresses");
+        assert_eq!(step(&mut store, &[("a", "1"), ("0", "2")]), told("b", "0"), "another name");
+        assert_eq!(step(&mut store, &[("0", "1"), ("a", "2")]), told("0 a", "0 a"), "exchanged");
+        assert_eq!(step(&mut store, &[]), told("0 a", ""));
+    }
+
+    #[test]
+    fn what_a_process_before_has_left_is_taken_back() {
+        let mut store = Store::new(["a", "gone"].map(Arc::from).into());
+        assert_eq!(step(&mut store, &[("a", "1"), ("b", "2")]), ("a gone".into(), "a b".into()));
+        assert_eq!(step(&mut store, &[("a", "1"), ("b", "2")]), (String::new(), String::new()));
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::folders::Folders;
 use crate::admin::{self, AdminTls};
+use crate::config::Whereabouts;
 use crate::config::plan::{CertificateFiles, ListenerTls, Plan, PoolTls};
 use crate::drain::Stage;
 use crate::listener::ListenerLive;
@@ -78,7 +79,7 @@ async fn watch(state: Arc<admin::State>) {
         let live = state.live.load_full();
         let sites = sites(&live, &state.admin_tls);
         let files: Vec<PathBuf> = sites.iter().flat_map(|site| site.files().cloned()).collect();
-        folders.watch(|| files).await;
+        folders.watch(|| (files, Whereabouts::default())).await;
         known.retain(|owner, _| sites.iter().any(|site| site.owner == *owner));
         for site in sites {
             let seen = known.entry(site.owner.clone()).or_default();

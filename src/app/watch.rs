@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
 use super::folders::Folders;
-use crate::admin::{Author, Desk};
-use crate::config::{fingerprint, sources_of};
+use crate::admin::{Author, Desk, Origin};
+use crate::config::{Whereabouts, fingerprint};
 use crate::route::Live;
 
 /// Between readings of the content when nothing is told.
@@ -20,15 +20,14 @@ const POLL: Duration = Duration::from_secs(5);
 pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
     let mut folders = Folders::new(is_yaml);
     loop {
-        let origin = desk.origin().clone();
-        let find = move || {
-            let sources = sources_of(&origin.paths, &origin.env);
-            [origin.paths, sources].concat()
-        };
-        folders.watch(find).await;
+        watch(&mut folders, &desk).await;
         let reload = live.load().plan.reload;
         tokio::select! {
-            () = folders.changed() => folders.settle(reload.debounce).await,
+            () = folders.changed() => {
+                folders.settle(reload.debounce).await;
+                // Before the files are read: one that comes later, in a folder that is new, is told of then.
+                watch(&mut folders, &desk).await;
+            }
             () = sleep(POLL) => {}
         }
         let Some(mut content) = content(&desk).await else { continue };
@@ -52,6 +51,16 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
             }
         }
     }
+}
+
+/// Watches the folders that hold files now, and those in which others may appear that `include` means.
+async fn watch(folders: &mut Folders, desk: &Arc<Desk>) {
+    let Origin { paths, env } = desk.origin().clone();
+    let find = move || {
+        let found = Whereabouts::of(&paths, &env);
+        ([&*paths, &*found.files, &*found.folders].concat(), found)
+    };
+    folders.watch(find).await;
 }
 
 /// Names what the files hold now; `None` if that cannot be found out.

@@ -118,7 +118,9 @@ async fn accept(ctx: Arc<Context>, arrival: Arrival) {
     let _running = running;
     let name = acceptor.listener().name.clone();
     let serve = |accepted| {
-        tokio::spawn(session::serve(ctx.clone(), accepted));
+        // Not in the task: until that has its first turn nobody would know of the session.
+        let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
+        tokio::spawn(session::serve(ctx.clone(), accepted, entry));
     };
     if let Err(error) = acceptor.run(socket, serve).await {
         tracing::error!(listener = %name, %error, "this worker cannot accept");

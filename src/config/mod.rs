@@ -179,10 +179,34 @@ pub fn fingerprint(paths: &[PathBuf], env: Env<'_>) -> String {
     content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread))
 }
 
-/// The files at `paths` and those they include, as far as they can be read.
-pub fn sources_of(paths: &[PathBuf], env: Env<'_>) -> Vec<PathBuf> {
-    let documents = files::load_all(paths, env, &mut Report::default());
-    documents.sources.into_iter().map(|source| source.path).collect()
+/// Where files are that a configuration is read from, and where others may come to be.
+#[derive(Debug, Default)]
+pub struct Whereabouts {
+    /// The files, as far as they can be read.
+    pub files: Vec<PathBuf>,
+    /// Folders in which a file may appear that `include` means.
+    pub folders: Vec<PathBuf>,
+    /// Its name, or that of a folder on the way to it.
+    names: Vec<String>,
+}
+
+impl Whereabouts {
+    /// Of the files at `paths` and those they include.
+    pub fn of(paths: &[PathBuf], env: Env<'_>) -> Self {
+        let documents = files::load_all(paths, env, &mut Report::default());
+        let mut found = Self::default();
+        for (folders, names) in documents.includes.iter().map(|pattern| files::places(pattern)) {
+            found.folders.extend(folders);
+            found.names.extend(names);
+        }
+        found.files.extend(documents.sources.into_iter().map(|source| source.path));
+        found
+    }
+
+    /// Whether a file or folder of this name in one of the folders may be, or hold, what `include` means.
+    pub fn may_be_included(&self, name: &str) -> bool {
+        self.names.iter().any(|pattern| files::is_name(pattern, name))
+    }
 }
 
 /// A duration as the configuration spells it: `250ms`, `1m30s`.

@@ -267,11 +267,17 @@ impl Acceptor {
         self.hold_back(socket);
         let mut quiet = pin!(sleep(LAST_HANDSHAKES));
         let began = Instant::now();
-        while began.elapsed() < EMPTYING {
+        // With `overflow: wait` each of them may wait for a place; that is no reason to reset those behind it.
+        let mut waited = Duration::ZERO;
+        while began.elapsed().saturating_sub(waited) < EMPTYING {
             tokio::select! {
                 biased;
                 accepted = socket.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer, serve).await,
+                    Ok((stream, peer)) => {
+                        let since = Instant::now();
+                        self.admit(stream, peer, serve).await;
+                        waited += since.elapsed();
+                    }
                     Err(error) if classify(&error) == AcceptError::Aborted => {}
                     Err(_) => return,
                 },

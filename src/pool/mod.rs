@@ -39,7 +39,7 @@ use groups::Placed;
 use queue::Queue;
 
 pub use explain::{Prospect, Standing};
-pub use keeper::{Followed, Keeper, KeeperHandle, Tools};
+pub use keeper::{Answers, Followed, Keeper, KeeperHandle, Tools};
 pub use lease::{Lease, NoLease, QueueError};
 pub use orders::{Order, Orders};
 pub use overrides::{Forced, Override, Overrides, Said, Say, SharedOverrides};

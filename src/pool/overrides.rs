@@ -20,6 +20,16 @@ pub struct Override {
     pub weight: Option<u32>,
     /// When it was last said, seconds since 1970.
     pub at: u64,
+    /// And so many nanoseconds, so that the same said twice in a second is twice.
+    #[serde(default)]
+    pub at_nanos: u32,
+}
+
+impl Override {
+    /// When it was last said.
+    pub fn said_at(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.at) + Duration::from_nanos(u64::from(self.at_nanos))
+    }
 }
 
 /// What a backend is forced to be.
@@ -138,7 +148,8 @@ impl Overrides {
             Say::Weight(weight) => over.weight = Some(weight),
             Say::Nothing => over = Override::default(),
         }
-        over.at = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        (over.at, over.at_nanos) = (since.as_secs(), since.subsec_nanos());
         let result = (over.forced.is_some() || over.weight.is_some()).then_some(over);
         if let Some(over) = &result {
             of_pool.insert(backend.to_owned(), over.clone());
@@ -214,7 +225,7 @@ mod tests {
         let say = |say| overrides.say("p", "b", say, at(7)).expect("no file");
         say(Say::Weight(5));
         let drained = Forced::Drain { within_ms: Some(60_000) };
-        let both = Override { forced: Some(drained), weight: Some(5), at: 7 };
+        let both = Override { forced: Some(drained), weight: Some(5), at: 7, at_nanos: 0 };
         assert_eq!(say(Say::Drain(Some(Duration::from_secs(60)))), Some(both.clone()));
         assert_eq!(overrides.of("p", "b"), Some(both));
         assert_eq!(say(Say::Enable).and_then(|over| over.forced), Some(Forced::Enable));

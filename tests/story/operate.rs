@@ -246,3 +246,24 @@ fn what_is_said_beats_disabled_and_health_counts_all_the_same() {
     said(&proxy, "release", &["back/a"]);
     assert_eq!(proxy.backend(0)["state"], "disabled");
 }
+
+#[test]
+fn what_was_said_of_a_pool_that_is_gone_can_be_taken_back() {
+    let a = Moody::new("a");
+    let proxy = named("state_file: state.json\nreload: { watch: false }", &[&a]).start();
+    let with = fs::read_to_string(proxy.file()).unwrap();
+    said(&proxy, "drain", &["back/a"]);
+    proxy.change_to(&with.replace("back: {", "other: {").replace("pool: back", "pool: other"));
+    eventually("the pool is gone", || {
+        let pools = proxy.admin().json("/api/v1/pools");
+        (pools["pools"].as_array().unwrap().len() == 1).then_some(())
+    });
+    let answer = proxy.admin().ask("POST", "/api/v1/pools/back/backends/a/drain", "");
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert!(fs::read_to_string(proxy.dir().join("state.json")).unwrap().contains("drain"));
+    let answer = proxy.admin().ask("DELETE", "/api/v1/pools/back/backends/a/override", "");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(!fs::read_to_string(proxy.dir().join("state.json")).unwrap().contains("drain"));
+    proxy.change_to(&with);
+    assert_eq!(proxy.backend(0)["state"], "up");
+}

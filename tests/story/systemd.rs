@@ -1,5 +1,7 @@
 //! The service manager's side of a process: what it is told, in which order, and the sockets it gives and keeps.
 
+mod store;
+
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -35,18 +37,25 @@ impl Manager {
     /// The next message.
     #[track_caller]
     fn next(&self) -> Message {
+        self.receive(RecvFlags::CMSG_CLOEXEC).unwrap_or_else(|error| panic!("the manager hears nothing: {error}"))
+    }
+
+    /// The same, if it is there already.
+    fn try_next(&self) -> Option<Message> {
+        self.receive(RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT).ok()
+    }
+
+    fn receive(&self, flags: RecvFlags) -> std::io::Result<Message> {
         let (mut room, mut bytes) = ([MaybeUninit::uninit(); cmsg_space!(ScmRights(64))], [0; 4096]);
         let mut control = RecvAncillaryBuffer::new(&mut room);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let got = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-        let got = got.unwrap_or_else(|error| panic!("the manager hears nothing: {error}"));
+        let got = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
         let mut descriptors = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(some) = message {
                 descriptors.extend(some);
             }
         }
-        Message { words: String::from_utf8(bytes[..got.bytes].to_vec()).unwrap(), descriptors }
+        Ok(Message { words: String::from_utf8(bytes[..got.bytes].to_vec()).unwrap(), descriptors })
     }
 
     /// The next message that begins so. Those of the watchdog may come at any time.

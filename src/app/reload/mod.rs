@@ -122,6 +122,14 @@ impl Reloader {
     async fn grant(&mut self, wish: Wish) {
         let Wish { id, by, guard, answer } = wish;
         let attempt = Attempt::new(id, by, self.assembly.state.live.load().generation);
+        if self.assembly.state.life.stage() >= Stage::Leaving {
+            // Neither tried, where another process may have the addresses by now, nor told to the manager, which has
+            // heard of the end.
+            let attempt = attempt::Why::Leaving.reject(attempt);
+            self.tell(&attempt);
+            let _ = answer.send(attempt);
+            return;
+        }
         self.with.manager.reloading();
         let attempt = match (self.with.turn.clone().try_lock_owned(), self.load().await) {
             (Ok(turn), Ok(loaded)) => self.change(attempt, loaded, guard, turn).await,

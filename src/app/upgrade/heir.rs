@@ -1,5 +1,6 @@
 //! The new process's side: taking over from the process that started it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::words::{EndpointOffer, GoAhead, Offer, Reply, VERSION, hear, say};
-use crate::admin::{Elders, Handed};
+use crate::admin::{Elders, GivenSocket, Handed};
 use crate::app::inheritance::Inherited;
 use crate::net::BoundSocket;
 use crate::net::inherit::{FrameReader, FrameWriter, frames};
@@ -30,6 +31,8 @@ pub(in crate::app) struct Heir {
 pub(in crate::app) struct Estate {
     pub(in crate::app) addresses: Vec<Inherited>,
     pub(in crate::app) endpoints: Vec<(EndpointOffer, BoundSocket)>,
+    /// Listeners of whose sockets some are with the service manager, if there is one.
+    pub(in crate::app) stored: BTreeSet<Arc<str>>,
     /// Where messages go once this process speaks for itself.
     stderr: Option<OwnedFd>,
 }
@@ -120,12 +123,14 @@ impl Estate {
         let addresses = offer.addresses.into_iter().enumerate();
         let addresses = addresses.map(|(number, address)| address.inherit(number, &mut descriptors));
         let addresses = addresses.collect::<Option<Vec<_>>>().ok_or_else(short)?;
+        let stored = addresses.iter().filter(|address| !address.foreign).map(|address| address.listener.clone());
+        let stored = stored.collect();
         let endpoint = |endpoint: EndpointOffer| {
             let (socket, _) = BoundSocket::inherited(descriptors.next()?).ok()?;
             Some((endpoint, socket))
         };
         let endpoints = offer.endpoints.into_iter().map(endpoint).collect::<Option<Vec<_>>>().ok_or_else(short)?;
-        Ok(Self { addresses, endpoints, stderr })
+        Ok(Self { addresses, endpoints, stored, stderr })
     }
 
     /// Has messages go where the old process's go. Before, they are collected there, for the case that this one fails.
@@ -138,9 +143,10 @@ impl Estate {
     }
 
     /// The socket of an endpoint that is to listen where the old one was to.
-    pub(in crate::app) fn endpoint(&mut self, name: &str, configured: &str) -> Option<BoundSocket> {
+    pub(in crate::app) fn endpoint(&mut self, name: &str, configured: &str) -> Option<GivenSocket> {
         let same = |(offer, _): &(EndpointOffer, BoundSocket)| offer.name == name && offer.configured == configured;
         let at = self.endpoints.iter().position(same)?;
-        Some(self.endpoints.remove(at).1)
+        let (EndpointOffer { foreign, .. }, socket) = self.endpoints.remove(at);
+        Some(GivenSocket { socket, foreign })
     }
 }

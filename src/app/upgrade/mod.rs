@@ -29,6 +29,8 @@ use program::Trial;
 pub(super) use words::EndpointOffer;
 use words::{Address, GoAhead, Offer, Reply, VERSION, hear, say};
 
+/// How long a change of the configuration is waited for; one that is on trial takes longer.
+const TURN: Duration = Duration::from_secs(2);
 /// A new process that is not ready by then hangs.
 const READY: Duration = Duration::from_secs(30);
 /// Once it is, nothing is left that could take long.
@@ -107,7 +109,7 @@ impl Upgrader {
     }
 
     async fn upgrade(&self, view: &mut UpgradeView) -> Result<Successor, Failure> {
-        let _turn = self.obstacles().map_err(Failure::from)?;
+        let _turn = self.obstacles().await.map_err(Failure::from)?;
         self.state.upgrades.note(view.clone());
         let (ours, theirs) = channel().map_err(|error| error.to_string())?;
         let (mut reads, mut writes) = frames(ours.into()).map_err(|error| error.to_string())?;
@@ -136,9 +138,8 @@ impl Upgrader {
     }
 
     /// What stands in the way; the turn, if nothing does.
-    fn obstacles(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, String> {
-        let live = self.state.live.load();
-        let max_old = live.plan.upgrade.max_old;
+    async fn obstacles(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, String> {
+        let max_old = self.state.live.load().plan.upgrade.max_old;
         let old = self.state.elders.ids();
         if self.state.desk.origin().paths.is_empty() {
             return Err("this process was not started from files, so another one could not be started like it".into());
@@ -151,7 +152,8 @@ impl Upgrader {
                 ids.join(", ")
             ));
         }
-        self.turn.clone().try_lock_owned().map_err(|_| "the configuration is being changed, or on trial".to_owned())
+        let turn = timeout(TURN, self.turn.clone().lock_owned()).await;
+        turn.map_err(|_| "the configuration is being changed, or on trial; try again when it is not".to_owned())
     }
 
     /// Offers all there is, lets the new process go ahead, and hears that it serves; gives the addresses it has taken.

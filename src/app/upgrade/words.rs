@@ -53,6 +53,9 @@ pub(in crate::app) struct EndpointOffer {
     pub(in crate::app) name: String,
     /// Where it was to listen.
     pub(in crate::app) configured: String,
+    /// The service manager has it, too.
+    #[serde(default)]
+    pub(in crate::app) foreign: bool,
 }
 
 /// New to old.

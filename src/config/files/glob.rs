@@ -20,6 +20,38 @@ pub(super) fn matches(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Where a file may come to be that `pattern` matches, without one that is there changing: the folders that are looked
+/// through, and the names, or patterns of names, of what counts in them.
+pub(in crate::config) fn places(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
+    let (mut folders, mut names) = (Vec::new(), Vec::new());
+    let mut found = vec![PathBuf::new()];
+    for component in pattern.components() {
+        let Component::Normal(part) = component else {
+            found.iter_mut().for_each(|folder| folder.push(component));
+            continue;
+        };
+        let name = part.to_string_lossy();
+        let is_wild = name.contains(['*', '?']);
+        let mut next: Vec<PathBuf> = match is_wild {
+            true => found.iter().flat_map(|folder| children(folder, &name)).collect(),
+            false => found.iter().map(|folder| folder.join(part)).collect(),
+        };
+        next.retain(|path| path.exists());
+        if is_wild || next.is_empty() {
+            let named = |folder: PathBuf| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+            folders.extend(found.drain(..).map(named));
+            names.push(name.into_owned());
+        }
+        found = next;
+    }
+    (folders, names)
+}
+
+/// Whether a name of a file or folder is one that a part of a pattern stands for.
+pub(in crate::config) fn is_name(pattern: &str, name: &str) -> bool {
+    matches_name(&pattern.chars().collect::<Vec<_>>(), &name.chars().collect::<Vec<_>>())
+}
+
 fn children(folder: &Path, part: &str) -> Vec<PathBuf> {
     let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(entries) = std::fs::read_dir(listed) else {
@@ -69,6 +101,24 @@ mod tests {
 
     fn is_match(pattern: &str, name: &str) -> bool {
         matches_name(&pattern.chars().collect::<Vec<_>>(), &name.chars().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn where_a_file_may_come_to_be() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let seen = |pattern: &str| {
+            let (folders, names) = places(&dir.path().join(pattern));
+            let below = |folder: &PathBuf| folder.strip_prefix(dir.path()).expect("below").display().to_string();
+            (folders.iter().map(below).collect::<Vec<_>>().join(" "), names.join(" "))
+        };
+        let are = |folders: &str, names: &str| (folders.to_owned(), names.to_owned());
+        assert_eq!(seen("conf.d/*.conf"), are("", "conf.d *.conf"), "the folder is not there yet");
+        std::fs::create_dir_all(dir.path().join("conf.d/one")).expect("a folder");
+        assert_eq!(seen("conf.d/*.conf"), are("conf.d", "*.conf"));
+        assert_eq!(seen("conf.d/*/x.yaml"), are("conf.d conf.d/one", "* x.yaml"));
+        assert_eq!(seen("conf.d/extra.yaml"), are("conf.d", "extra.yaml"));
+        std::fs::write(dir.path().join("conf.d/extra.yaml"), "").expect("a file");
+        assert_eq!(seen("conf.d/extra.yaml"), are("", ""), "a file that is there is watched by itself");
     }
 
     #[test]

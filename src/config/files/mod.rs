@@ -13,6 +13,7 @@ use super::scalar;
 use super::tree::{Node, Value};
 use super::yaml;
 
+pub(in crate::config) use glob::{is_name, places};
 pub(super) use merge::merge;
 
 /// One file as it was read.
@@ -69,13 +70,15 @@ pub(super) struct Documents {
     pub(super) sources: Vec<Source>,
     /// What could not be read, and why.
     pub(super) unread: Vec<String>,
+    /// What `include` says, as whole paths.
+    pub(super) includes: Vec<PathBuf>,
     /// There are no others: what is not here does not exist.
     pub(super) complete: bool,
 }
 
 impl Documents {
     fn new() -> Self {
-        Self { list: Vec::new(), sources: Vec::new(), unread: Vec::new(), complete: true }
+        Self { list: Vec::new(), sources: Vec::new(), unread: Vec::new(), includes: Vec::new(), complete: true }
     }
 
     fn add(&mut self, document: Option<Document>) {
@@ -128,6 +131,7 @@ impl Loader<'_> {
     /// One pattern of `include`, at its place.
     fn include(&mut self, at: Place, path: &str, pattern: &str) {
         let full = self.report.resolve(at, pattern);
+        self.found.includes.push(full.clone());
         let wild = pattern.contains(['*', '?']);
         let files = if wild { glob::matches(&full) } else { vec![full] };
         for file in files {

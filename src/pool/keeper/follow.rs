@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Followed, Keeper};
+use super::{Answers, Followed, Keeper};
 use crate::config::plan::{self, SendProxy};
 use crate::connect::{Caller, Dial};
 use crate::health::{self, Schedule, Standing, Tracker};
@@ -13,7 +13,7 @@ use crate::pool::seat::Seat;
 use crate::pool::verdicts::Verdicts;
 
 impl Keeper {
-    pub(super) async fn follow(&mut self, settings: plan::Pool, zone: Option<Arc<str>>) -> Followed {
+    pub(super) fn follow(&mut self, settings: plan::Pool, zone: Option<Arc<str>>, answers: Answers) -> Followed {
         self.tools.zone = zone;
         let before = self.pool.settings();
         self.pool.follow(settings);
@@ -28,7 +28,7 @@ impl Keeper {
         };
         self.seats = settings.backends.iter().map(seat).collect();
         followed.removed.extend(known.into_values().map(|seat| seat.backend));
-        self.resolve(|seat| seat.resolved.is_empty()).await;
+        self.learn(answers);
         self.read_overrides();
         self.publish();
         self.watch();

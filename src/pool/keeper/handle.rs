@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Answers;
 use crate::backend::Backend;
 use crate::config::plan;
 use crate::pool::verdicts::Verdicts;
@@ -14,7 +15,7 @@ pub struct KeeperHandle(pub(super) mpsc::UnboundedSender<Command>);
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Follow(Box<plan::Pool>, Option<Arc<str>>, oneshot::Sender<Followed>),
+    Follow(Box<plan::Pool>, Option<Arc<str>>, Answers, oneshot::Sender<Followed>),
     Export(oneshot::Sender<Verdicts>),
 }
 
@@ -29,11 +30,12 @@ impl KeeperHandle {
     /// Has the pool follow new settings, and publishes. `zone` is where this instance is.
     ///
     /// Backends are told apart by name: those that stay keep their history, and their health unless their address
-    /// is another one. Host names that are new are resolved before this returns.
-    pub async fn follow(&self, settings: plan::Pool, zone: Option<Arc<str>>) -> Followed {
+    /// is another one. Host names that are new get the `answers` that were asked for ahead; those without one are
+    /// asked for while this pool and all others go on.
+    pub async fn follow(&self, settings: plan::Pool, zone: Option<Arc<str>>, answers: Answers) -> Followed {
         let (told, followed) = oneshot::channel();
         // A keeper ends only with its last handle, or with the process.
-        let _ = self.0.send(Command::Follow(Box::new(settings), zone, told));
+        let _ = self.0.send(Command::Follow(Box::new(settings), zone, answers, told));
         followed.await.unwrap_or_default()
     }
 

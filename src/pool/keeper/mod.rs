@@ -33,6 +33,7 @@ use handle::Command;
 use names::Answered;
 
 pub use handle::{Followed, KeeperHandle};
+pub use names::Answers;
 
 /// How often host names are asked again. The system's resolver does not tell how long an answer
 /// is good for; half a minute is what most records of moving services allow.
@@ -160,8 +161,8 @@ impl Keeper {
             let due = self.due;
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Follow(settings, zone, told)) => {
-                        let followed = self.follow(*settings, zone).await;
+                    Some(Command::Follow(settings, zone, answers, told)) => {
+                        let followed = self.follow(*settings, zone, answers);
                         let _ = told.send(followed);
                     }
                     Some(Command::Export(told)) => drop(told.send(self.export())),

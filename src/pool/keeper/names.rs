@@ -1,6 +1,8 @@
 //! Host names of backends: asked again and again, and the last good answer kept.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,11 +10,45 @@ use tokio::task::JoinSet;
 
 use super::Keeper;
 use crate::backend::BackendId;
-use crate::config::plan::BackendAddress;
-use crate::discover::{self, DiscoverError};
+use crate::config::plan::{self, BackendAddress};
+use crate::discover::{self, DiscoverError, Resolver};
 use crate::pool::seat::Seat;
 
+/// Answers about host names that a configuration to come is the first to name, one for each of those backends.
+#[derive(Debug, Default)]
+pub struct Answers(Vec<(Arc<str>, BackendAddress, Result<Vec<SocketAddr>, DiscoverError>)>);
+
+impl Answers {
+    /// Asks for the host names of `next` that backends of `now` do not have, all at once: before anything follows `next`,
+    /// so that a resolver that takes its time holds up no pool.
+    pub async fn ahead(resolver: &Arc<dyn Resolver>, now: &plan::Pool, next: &plan::Pool) -> Self {
+        let known: BTreeMap<_, _> = now.backends.iter().map(|backend| (&backend.name, &backend.address)).collect();
+        let mut asking = JoinSet::new();
+        for backend in next.backends.iter().filter(|backend| known.get(&backend.name) != Some(&&backend.address)) {
+            let (name, address, resolver) = (backend.name.clone(), backend.address.clone(), resolver.clone());
+            if let BackendAddress::Host(host, port) = address.clone() {
+                asking.spawn(async move { (name, address, discover::resolve(&*resolver, &host, port).await) });
+            }
+        }
+        Self(asking.join_all().await)
+    }
+}
+
 impl Keeper {
+    /// Takes in what was asked ahead, and asks in the background for what is still unknown.
+    pub(super) fn learn(&mut self, Answers(answers): Answers) {
+        let ids: BTreeMap<_, _> = self.seats.iter().map(|seat| (seat.spec.name.clone(), seat.backend.id)).collect();
+        let mut told = BTreeSet::new();
+        for (name, asked, answer) in answers {
+            let Some(id) = ids.get(&name).copied() else { continue };
+            self.take_answer(Answered { id, asked, answer });
+            told.insert(name);
+        }
+        let mut asking = std::mem::take(&mut self.asking);
+        self.ask_into(&mut asking, |seat| seat.resolved.is_empty() && !told.contains(&seat.spec.name));
+        self.asking = asking;
+    }
+
     /// Asks for the host names of some backends, all at once, and waits for the answers.
     pub(super) async fn resolve(&mut self, wanted: impl Fn(&Seat) -> bool) {
         let mut answers = self.ask_for_names(wanted);
@@ -26,6 +62,11 @@ impl Keeper {
     /// Asks for the host names of some backends, all at once.
     pub(super) fn ask_for_names(&self, wanted: impl Fn(&Seat) -> bool) -> JoinSet<Answered> {
         let mut answers = JoinSet::new();
+        self.ask_into(&mut answers, wanted);
+        answers
+    }
+
+    fn ask_into(&self, answers: &mut JoinSet<Answered>, wanted: impl Fn(&Seat) -> bool) {
         for seat in self.seats.iter().filter(|seat| wanted(seat)) {
             if let BackendAddress::Host(host, port) = &seat.spec.address {
                 let (resolver, host, port) = (self.tools.resolver.clone(), host.clone(), *port);
@@ -36,7 +77,6 @@ impl Keeper {
                 });
             }
         }
-        answers
     }
 
     /// Takes an answer in, and says whether it changes anything; an error keeps the last good one.

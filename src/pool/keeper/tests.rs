@@ -299,7 +299,7 @@ async fn to_follow_tens_of_thousands_costs_little_more_than_to_start_with_them()
     let (gone, new) = (COUNT / 10, COUNT / 10);
     let next = of(gone..COUNT + new);
     let start = Instant::now();
-    let followed = keeper.follow(next, None).await;
+    let followed = keeper.follow(next, None, super::Answers::default());
     let took = start.elapsed();
     assert_eq!((followed.removed.len(), pool.snapshot().members.len()), (gone as usize, COUNT as usize));
     let still = |member: &crate::balance::Member| Arc::ptr_eq(&member.backend, &living);

@@ -152,3 +152,34 @@ fn drift_is_seen_without_watching() {
     proxy.signal(Signal::HUP);
     eventually("no drift", || (proxy.metric("peerway_config_drift") == 0.0).then_some(()));
 }
+
+#[test]
+fn a_file_in_a_folder_that_was_empty_or_not_there_is_noticed() {
+    let backend = Backend::new();
+    let top = TOP.replace("watch: false", "debounce: 100ms");
+    let main = format!(
+        "{top}include: [ empty/*.conf, new/*.yaml ]\nlisteners: {{ front: {{ bind: '127.0.0.1:0', pool: back }} }}\n\
+         pools: {{ back: {{ backends: [ '{}' ] }} }}\n",
+        backend.address()
+    );
+    let setup = Setup::file(main);
+    fs::create_dir(setup.dir().join("empty")).unwrap();
+    let proxy = setup.start();
+    // The slow look at the content every few seconds would find them, too.
+    for (folder, name) in [("empty", "a.conf"), ("new", "b.yaml")] {
+        let pool = name.replace('.', "-");
+        let _ = fs::create_dir(proxy.dir().join(folder));
+        let found = (0..5).any(|attempt| {
+            let start = std::time::Instant::now();
+            let pool = format!("{pool}-{attempt}");
+            fs::write(proxy.dir().join(folder).join(name), format!("pools: {{ {pool}: {{ backends: [] }} }}\n"))
+                .unwrap();
+            eventually("another pool", || proxy.config()["config"]["pools"].get(&pool).map(drop));
+            let told = start.elapsed() < Duration::from_secs(2);
+            fs::remove_file(proxy.dir().join(folder).join(name)).unwrap();
+            eventually("no other pool", || proxy.config()["config"]["pools"].get(&pool).is_none().then_some(()));
+            told
+        });
+        assert!(found, "{folder} is not watched");
+    }
+}

@@ -113,6 +113,32 @@ fn who_waits_in_the_queue_of_a_removed_listener_is_served() {
     eventually("nobody listens there", || is_gone(address));
 }
 
+/// However long that takes: a place may be free only when a session ends.
+#[test]
+fn who_waits_long_in_the_queue_of_a_removed_listener_is_served() {
+    let backend = Backend::new().echo();
+    let yaml = |names: &[(&str, &str, &str)]| {
+        format!(
+            "workers: {{ threads: 1 }}\nmax_connections: 1\noverflow: wait\n{}",
+            listeners(names, backend.address())
+        )
+    };
+    let proxy = Setup::file(yaml(&[("front", ANY, ""), ("gone", ANY, "")])).start();
+    let address = now_at(&proxy, "gone");
+    let mut clients: Vec<Peer> = (0..3).map(|seed| Peer::connect(address).seeded(seed, seed)).collect();
+    for client in &mut clients {
+        client.say(10);
+    }
+    clients[0].hear(10);
+    proxy.change_to(&yaml(&[("front", ANY, "")]));
+    for mut client in clients.drain(..) {
+        thread::sleep(Duration::from_millis(2500));
+        client.finish();
+        client.hear_all();
+        assert_eq!(proxy.why(), "finished client closing");
+    }
+}
+
 #[test]
 fn a_listener_with_another_name_keeps_its_sockets() {
     let backend = Backend::new().echo();

@@ -114,3 +114,15 @@ fn sigusr2_upgrades_too() {
     let last = proxy.admin().json("/api/v1/upgrade");
     assert_eq!((&last["upgrade"]["by"], &last["upgrade"]["result"]), (&"signal".into(), &"ok".into()));
 }
+
+#[test]
+fn an_old_process_takes_no_other_configuration() {
+    let backend = Backend::new();
+    let proxy = proxy(&backend, "");
+    let (mut client, mut server) = proxy.session(&backend);
+    proxy.upgrade();
+    proxy.signal(Signal::HUP);
+    let line = proxy.logs("configuration rejected");
+    assert!(line.contains("the process is ending"), "{line}");
+    send_across(&mut client, &mut server, 1000);
+}

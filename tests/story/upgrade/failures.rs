@@ -108,6 +108,27 @@ fn a_configuration_that_is_wrong() {
 }
 
 #[test]
+fn the_file_of_the_admin_socket_outlives_a_new_process_that_gives_up() {
+    let backend = Backend::new();
+    let dir = tempfile::tempdir().unwrap();
+    let admin = format!("unix:{}", dir.path().join("admin.sock").display());
+    let yaml = file(&backend, "", "").replace("127.0.0.1:0 }", &format!("\"{admin}\" }}"));
+    let proxy = Setup::file(yaml.clone()).start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("listeners:\n  other: {{ bind: \"{}\", pool: back }}\n", taken.local_addr().unwrap());
+    proxy.write(&yaml.replace("listeners:\n", &other));
+    let said = proxy.upgrade_fails(1);
+    assert!(said.contains("cannot bind listeners.other"), "{said}");
+    assert_eq!(proxy.admin().get("/healthz").status, 200);
+    proxy.write(&yaml);
+    let new = proxy.upgrade();
+    assert_eq!(proxy.admin().get("/healthz").status, 200);
+    proxy.signal_to(new, rustix::process::Signal::TERM);
+    crate::support::is_gone(new);
+    assert!(!dir.path().join("admin.sock").exists());
+}
+
+#[test]
 fn no_more_old_processes_than_there_may_be() {
     let backend = Backend::new();
     let proxy = proxy(&backend, "upgrade: { max_old: 1 }");
