@@ -16,6 +16,7 @@ mod harness;
 mod health;
 mod limits;
 mod logs;
+mod mixed;
 mod operate;
 mod passive;
 mod places;

@@ -5,6 +5,7 @@ mod files;
 mod guard;
 mod limits;
 mod listeners;
+mod memory;
 mod plan;
 mod refused;
 

@@ -10,7 +10,7 @@ use super::proxy;
 
 /// What came is what was refused, what has ended and what is there.
 #[track_caller]
-pub(super) fn adds_up(scrape: &Scrape) {
+pub(crate) fn adds_up(scrape: &Scrape) {
     let came = scrape.get("peerway_listener_connections_total");
     let gone = scrape.get("peerway_listener_refused_total") + scrape.get("peerway_sessions_closed_total");
     let there = scrape.get("peerway_listener_active_connections");

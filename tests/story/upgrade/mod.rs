@@ -1,6 +1,6 @@
 //! Upgrade: another process takes over, and nobody who is connected, or connects, sees any of it.
 
-mod counts;
+pub(crate) mod counts;
 mod ends;
 mod failures;
 mod knowledge;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::support::{Backend, Peer, Setup, TOP, descriptors, eventually, open_files, send_across};
+use crate::support::{Admin, Backend, Peer, Setup, TOP, descriptors, eventually, open_files, send_across};
 
 use super::proxy;
 
@@ -181,4 +181,37 @@ fn a_second_process_is_still_told_that_the_port_is_taken() {
     assert!(code == Some(1) && said.contains("cannot bind"), "{said}");
     let free = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     assert!(free.bind(&SockAddr::from(first.address("front"))).is_err());
+}
+
+#[test]
+fn scrapes_of_both_endpoints_never_fail() {
+    let backend = Backend::new();
+    let yaml = super::file(&backend, "metrics: { listen: 127.0.0.1:0 }", "");
+    let proxy = Setup::file(yaml).start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let endpoints = ["admin", "metrics", "metrics"].map(|name| proxy.addresses(name)[0].clone());
+    let scrapers = endpoints.map(|address| {
+        let stop = stop.clone();
+        thread::spawn(move || {
+            let (admin, mut scrapes) = (Admin { address }, 0);
+            while !stop.load(Ordering::Relaxed) {
+                let answer = admin.get("/metrics");
+                assert!(answer.status == 200 && answer.body.contains("peerway_build_info"), "{}", answer.head);
+                assert_eq!(admin.get("/readyz").status, 200);
+                scrapes += 1;
+            }
+            scrapes
+        })
+    });
+    for _ in 0..4 {
+        let new = proxy.upgrade();
+        let build = || proxy.admin().json("/api/v1/upgrade")["pid"] == new;
+        eventually("the new one answers", || build().then_some(()));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for scraper in scrapers {
+        assert!(scraper.join().expect("a scrape failed") > 20);
+    }
+    let addresses: std::collections::BTreeSet<_> = proxy.addresses("metrics").into_iter().collect();
+    assert_eq!(addresses.len(), 1, "the port stays");
 }
