@@ -266,7 +266,16 @@ mod tests {
         let target = Target::Ip(([127, 0, 0, 1], port).into());
         (
             BackendId(id),
-            Dial { target, source: [].into(), transparent: None, preamble: None, secure: None, tcp, timeout: SECOND },
+            Dial {
+                target,
+                source: [].into(),
+                transparent: None,
+                preamble: None,
+                starttls: None,
+                secure: None,
+                tcp,
+                timeout: SECOND,
+            },
             hurry,
         )
     }

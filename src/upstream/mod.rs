@@ -79,9 +79,18 @@ pub async fn dial(
     let lease = first_lease(pool, &settings, key, &heard).await?;
     let deadline = Instant::now() + settings.connect.deadline;
     let preamble = settings.connect.send_proxy.map(|send| caller.preamble(send));
-    let (transparent, tried) = (settings.connect.transparent.then_some(caller.client), Vec::new());
-    let chase =
-        Chase { pool, connector, settings: &settings, key, preamble, transparent, deadline, heard: &heard, tried };
+    let chase = Chase {
+        pool,
+        connector,
+        settings: &settings,
+        key,
+        preamble,
+        transparent: settings.connect.transparent.then_some(caller.client),
+        starttls: caller.asked,
+        deadline,
+        heard: &heard,
+        tried: Vec::new(),
+    };
     chase.run(lease).await
 }
 
@@ -166,6 +175,8 @@ struct Chase<'a, H: Fn(Event)> {
     preamble: Option<Arc<[u8]>>,
     /// The client from whose address each attempt comes, if that is wanted.
     transparent: Option<Peer>,
+    /// What its client asked for in the clear before its TLS.
+    starttls: Option<plan::Starttls>,
     deadline: Instant,
     heard: &'a H,
     /// One entry an attempt.
@@ -246,10 +257,10 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
         let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
-        let transparent = self.transparent;
+        let (transparent, starttls) = (self.transparent, self.starttls.or(self.settings.starttls));
         let attempt = |lease: Lease, target, timeout| {
             let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
-            let dial = Dial { target, source, transparent, preamble, secure, tcp, timeout };
+            let dial = Dial { target, source, transparent, preamble, starttls, secure, tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
         let slow = lease.backend().clone();

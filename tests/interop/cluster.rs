@@ -112,7 +112,7 @@ fn home(data: &Path) -> &Path {
 }
 
 /// PostgreSQL refuses to run as root; its package brings an account.
-fn account() -> Option<(u32, u32)> {
+pub(crate) fn account() -> Option<(u32, u32)> {
     let id = |flags: &[&str]| run(program("id").args(flags)).trim().parse::<u32>().unwrap();
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }

@@ -13,6 +13,7 @@ mod network;
 mod nginx;
 mod openssh;
 mod partition;
+mod passthrough;
 mod postgres;
 mod probes;
 mod probes_http;

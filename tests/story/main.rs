@@ -27,6 +27,7 @@ mod reload;
 mod resets;
 mod routes;
 mod shutdown;
+mod starttls;
 mod storm;
 mod systemd;
 mod tiers;

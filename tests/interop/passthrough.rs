@@ -1,0 +1,125 @@
+//! TLS that is not ended here: real clients and servers find each other by the name in the hello, and verify each other.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::cluster::{Server, account, cluster};
+use crate::support::pki::{Authority, Wish};
+use crate::support::{Program, Proxy, Setup, free_port, program, run};
+
+/// A PostgreSQL server with a certificate of `authority` for `name`; its data goes with the folder.
+fn database(authority: &Authority, name: &str) -> (TempDir, Server) {
+    let (dir, data) = cluster();
+    let files = authority.issue(&Wish::names([name])).save(dir.path(), "server");
+    for file in &files {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some((user, group)) = account() {
+            chown(file, Some(user), Some(group)).unwrap();
+        }
+    }
+    let [cert, key] = files.map(|file| format!("'{}'", file.display()));
+    let settings = ["ssl=on", &format!("ssl_cert_file={cert}"), &format!("ssl_key_file={key}")];
+    let server = Server::start(data, &settings);
+    (dir, server)
+}
+
+/// In front of two servers, `a.example` and `b.example`, and one that nobody has.
+fn proxy(listener: &str, ports: [u16; 2]) -> Proxy {
+    Setup::file(format!(
+        "admin: {{ listen: 127.0.0.1:0 }}\nlisteners:\n  front:\n    bind: 127.0.0.1:0\n{listener}    routes:\n      - {{ match: {{ sni: \
+         a.example }}, pool: a }}\n      - {{ match: {{ sni: '*.example' }}, pool: b }}\npools:\n  a: {{ backends: '127.0.0.1:{}' }}\n  \
+         b: {{ backends: '127.0.0.1:{}' }}\n",
+        ports[0], ports[1]
+    ))
+    .start()
+}
+
+fn saved(dir: &TempDir, pem: &str) -> PathBuf {
+    let file = dir.path().join("authority.pem");
+    std::fs::write(&file, pem).unwrap();
+    file
+}
+
+/// `psql` that wants the server to be whom the name says; what it says of the connection and of the server's port.
+fn ask(proxy: &Proxy, name: &str, authority: &Path, mode: &str) -> String {
+    let to = format!(
+        "host={name} hostaddr=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode} sslrootcert={}",
+        proxy.address("front").port(),
+        authority.display()
+    );
+    let sql = "SELECT ssl || ' ' || current_setting('port') FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let mut psql = program("psql");
+    psql.args(["-X", "-A", "-t", "-c", sql, &to]);
+    let output = psql.output().unwrap();
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    String::from_utf8(said).unwrap().trim().to_owned()
+}
+
+#[test]
+fn psql_verifies_the_server_that_its_name_leads_to() {
+    let authority = Authority::new("databases");
+    let (_one, a) = database(&authority, "a.example");
+    let (_two, b) = database(&authority, "b.example");
+    let dir = tempfile::tempdir().unwrap();
+    let ca = saved(&dir, authority.pem());
+    let proxy = proxy("    starttls: postgres\n", [a.port, b.port]);
+    assert_eq!(ask(&proxy, "a.example", &ca, "verify-full"), format!("true {}", a.port));
+    assert_eq!(ask(&proxy, "b.example", &ca, "verify-full"), format!("true {}", b.port));
+    // The name leads there, and the certificate is another's.
+    let wrong = ask(&proxy, "c.example", &ca, "verify-full");
+    assert!(wrong.contains("does not match host name \"c.example\""), "{wrong}");
+    // In the clear nobody is named, and there is no pool for those.
+    let clear = ask(&proxy, "a.example", &ca, "disable");
+    assert!(clear.contains("closed the connection") || clear.contains("reset by peer"), "{clear}");
+    let lines = proxy.access();
+    let told = |part: &str| lines.iter().any(|line| line.contains(part));
+    assert!(told("\"sni\":\"a.example\"") && told("\"route\":\"routes[1]\""), "{lines:#?}");
+}
+
+/// Its TLS is its own to begin, as `sslmode` says, and a server that is not willing is an attempt that failed.
+#[test]
+fn a_server_without_tls_is_not_reached_by_who_asks_for_it() {
+    let (_dir, data) = cluster();
+    let server = Server::start(data, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let ca = saved(&dir, Authority::new("nobody").pem());
+    let proxy = proxy("    starttls: postgres\n    pool: a\n", [server.port; 2]);
+    assert_eq!(ask(&proxy, "a.example", &ca, "disable"), format!("false {}", server.port));
+    let asked = ask(&proxy, "a.example", &ca, "require");
+    assert!(!asked.contains("true"), "{asked}");
+    let series = "peerway_backend_connect_failures_total{pool=\"a\",reason=\"tls\"}";
+    assert!(proxy.scrape().get(series) > 0.0);
+}
+
+/// A server of OpenSSL's with a certificate for `name`, which answers any request with a page of its own.
+fn web(authority: &Authority, name: &str, dir: &TempDir) -> (Program, u16) {
+    let (port, [cert, key]) = (free_port(), authority.issue(&Wish::names([name])).save(dir.path(), name));
+    let mut server = program("openssl");
+    server.args(["s_server", "-quiet", "-WWW", "-accept", &format!("127.0.0.1:{port}")]);
+    server.arg("-cert").arg(cert).arg("-key").arg(key).current_dir(dir.path());
+    (Program::start(&mut server).listening(port), port)
+}
+
+#[test]
+fn curl_verifies_the_server_that_its_name_leads_to() {
+    let (authority, dir) = (Authority::new("web"), tempfile::tempdir().unwrap());
+    let ca = saved(&dir, authority.pem());
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for (folder, page) in folders.iter().zip(["this is a", "this is b"]) {
+        std::fs::write(folder.path().join("page.txt"), page).unwrap();
+    }
+    let (_a, one) = web(&authority, "a.example", &folders[0]);
+    let (_b, two) = web(&authority, "b.example", &folders[1]);
+    let proxy = proxy("", [one, two]);
+    let port = proxy.address("front").port();
+    for (name, page, version) in
+        [("a.example", "this is a", "1.3"), ("b.example", "this is b", "1.3"), ("a.example", "this is a", "1.2")]
+    {
+        let mut curl = program("curl");
+        curl.args(["-sS", "--max-time", "60", "--resolve", &format!("{name}:{port}:127.0.0.1"), "--tls-max", version]);
+        let said = run(curl.arg("--cacert").arg(&ca).arg(format!("https://{name}:{port}/page.txt")));
+        assert!(said.contains(page), "{said}");
+    }
+}
