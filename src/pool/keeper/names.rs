@@ -16,7 +16,10 @@ use crate::pool::seat::Seat;
 
 /// Answers about host names that a configuration to come is the first to name, one for each of those backends.
 #[derive(Debug, Default)]
-pub struct Answers(Vec<(Arc<str>, BackendAddress, Result<Vec<SocketAddr>, DiscoverError>)>);
+pub struct Answers(Vec<(Arc<str>, BackendAddress, Answer)>);
+
+/// Where a host name leads.
+type Answer = Result<Vec<SocketAddr>, DiscoverError>;
 
 impl Answers {
     /// Asks for the host names of `next` that backends of `now` do not have, all at once: before anything follows `next`,
