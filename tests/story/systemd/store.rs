@@ -104,7 +104,8 @@ fn they_follow_the_listeners_and_a_new_process_serves_them_after_a_crash() {
         shelf.obey();
         (shelf.holds() == held(&[("m", a), ("t", b)])).then_some(())
     });
-    let steps: [(&[(&str, u16)], &[&str]); 6] = [
+    type Step<'a> = (&'a [(&'a str, u16)], &'a [&'a str]);
+    let steps: [Step<'_>; 6] = [
         (&[("m", a), ("n", c), ("t", b)], &["keep n"]),
         // Moved.
         (&[("m", d), ("n", c), ("t", b)], &["forget m", "keep m"]),
