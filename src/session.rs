@@ -9,6 +9,7 @@ use std::task::Poll;
 use arc_swap::ArcSwap;
 use tokio::time::sleep_until;
 
+use crate::config::plan::Starttls;
 use crate::connect::{Caller, Connector};
 use crate::intake::{self, Facts, Inbound, Introduction};
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
@@ -48,6 +49,7 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
     let mut inbound = intake::receive(accepted).await?;
     entry.introduced(inbound.introduction.take());
     let record = entry.record();
+    intake::prepare(&mut inbound, &record.listener, record.started).await?;
     let mut inbound = intake::secure(inbound, &record.listener, record.peer, record.started).await?;
     let pool = match choose(ctx, entry, &mut inbound).await? {
         Lead::Pool(pool) => pool,
@@ -55,9 +57,9 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         Lead::Drop => return Err(keep_silent(entry, inbound).await),
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
-    let Inbound { stream: client, head, permit, destination, .. } = inbound;
+    let Inbound { stream: client, head, permit, destination, asked, .. } = inbound;
     // Boxed, so that an hour-long relay does not carry the room that dialling took.
-    let dialed = Box::pin(reach(ctx, entry, &pool, &client, &head, destination)).await?;
+    let dialed = Box::pin(reach(ctx, entry, &pool, &client, (&head, asked), destination)).await?;
     let Dialed { stream: backend, lease, .. } = dialed;
     let record = entry.record();
     let (listener, route) = (&record.listener, record.cells());
@@ -118,7 +120,7 @@ async fn reach(
     entry: &Entry,
     pool: &Arc<Pool>,
     client: &Stream,
-    head: &[u8],
+    (head, asked): (&[u8], Option<Starttls>),
     destination: Peer,
 ) -> Result<Dialed, Failure> {
     entry.routed(pool);
@@ -132,6 +134,7 @@ async fn reach(
         id: &record.id,
         unique_id: told(UNIQUE_ID),
         server_name: facts.as_ref().and_then(|facts| facts.sni.as_deref()).or(authority.as_deref()),
+        asked,
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
     };
     let dialing = upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event));

@@ -1,13 +1,14 @@
 //! The connector: one address, one attempt, a stream or the reason why not.
 //!
 //! A tower `Service`, so that what sessions and probes dial through can be layered and replaced (tests: refuse, hang,
-//! slow). Layers, outermost first: the time limit of the attempt, TLS, the header that names the client, the socket. It
-//! is always called through `oneshot` on a clone.
+//! slow). Layers, outermost first: the time limit of the attempt, TLS, the request for it, the header that names
+//! the client, the socket. It is always called through `oneshot` on a clone.
 
 mod preamble;
 mod secure;
 mod socket;
 mod source;
+mod starttls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use crate::config::plan::StreamTcp;
+use crate::config::plan::{Starttls, StreamTcp};
 use crate::metrics::ConnectFailure;
 use crate::net::{Stream, Target};
 
@@ -36,6 +37,8 @@ pub struct Dial {
     pub source: Arc<[IpAddr]>,
     /// Sent before anything else; see [`Caller::preamble`].
     pub preamble: Option<Arc<[u8]>>,
+    /// What is asked for in the clear before TLS.
+    pub starttls: Option<Starttls>,
     /// How TLS is spoken, if it is.
     pub secure: Option<Arc<Secure>>,
     /// Socket options.
@@ -64,8 +67,11 @@ impl ConnectError {
 
 /// The connector of a running proxy.
 pub fn system() -> Connector {
-    let layers =
-        ServiceBuilder::new().layer_fn(within_timeout).layer_fn(secure::shake_hands).layer_fn(preamble::send_first);
+    let layers = ServiceBuilder::new()
+        .layer_fn(within_timeout)
+        .layer_fn(secure::shake_hands)
+        .layer_fn(starttls::ask)
+        .layer_fn(preamble::send_first);
     BoxCloneSyncService::new(layers.service(socket::connector()))
 }
 

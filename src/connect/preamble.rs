@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tower::ServiceExt;
 
 use super::{ConnectError, Dial, Dials};
-use crate::config::plan::SendProxy;
+use crate::config::plan::{SendProxy, Starttls};
 use crate::metrics::ConnectFailure;
 use crate::net::{Peer, Stream};
 use crate::wire::proxy::{ALPN, AUTHORITY, Header, Tlvs, UNIQUE_ID};
@@ -27,6 +27,8 @@ pub struct Caller<'a> {
     pub unique_id: Option<&'a [u8]>,
     /// The host name it asked for.
     pub server_name: Option<&'a str>,
+    /// What it asked for in the clear before its TLS, and what backends are asked in their turn.
+    pub asked: Option<Starttls>,
     /// The application protocol that is in use.
     pub alpn: Option<&'a [u8]>,
 }
@@ -96,7 +98,7 @@ fn unsent(error: io::Error) -> ConnectError {
     ConnectError::new(ConnectFailure::Proxy, error.raw_os_error())
 }
 
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -123,8 +125,15 @@ mod tests {
     use crate::config::plan::StreamTcp;
     use crate::net::{Target, arm_reset};
 
-    const NOBODY: Caller<'_> =
-        Caller { client: Peer::Unix, local: Peer::Unix, id: &"id", unique_id: None, server_name: None, alpn: None };
+    const NOBODY: Caller<'_> = Caller {
+        client: Peer::Unix,
+        local: Peer::Unix,
+        id: &"id",
+        unique_id: None,
+        server_name: None,
+        asked: None,
+        alpn: None,
+    };
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -171,7 +180,7 @@ mod tests {
         });
         let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
         let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
-        let dial = Dial { target, source, preamble: Some(preamble.into()), secure: None, tcp, timeout };
+        let dial = Dial { target, source, preamble: Some(preamble.into()), starttls: None, secure: None, tcp, timeout };
         within_timeout(send_first(inner)).oneshot(dial).await
     }
 

@@ -264,7 +264,11 @@ mod tests {
     fn subject(id: u32, port: u16, hurry: bool) -> (BackendId, Dial, bool) {
         let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
         let target = Target::Ip(([127, 0, 0, 1], port).into());
-        (BackendId(id), Dial { target, source: [].into(), preamble: None, secure: None, tcp, timeout: SECOND }, hurry)
+        (
+            BackendId(id),
+            Dial { target, source: [].into(), preamble: None, starttls: None, secure: None, tcp, timeout: SECOND },
+            hurry,
+        )
     }
 
     /// Takes reports in for so long; all are good and nobody is in transition.

@@ -104,7 +104,7 @@ where
     }));
     let tcp = plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
     let target = Target::Ip(([127, 0, 0, 1], 1).into());
-    let dial = Dial { target, source: [].into(), preamble: None, secure: None, tcp, timeout: limit };
+    let dial = Dial { target, source: [].into(), preamble: None, starttls: None, secure: None, tcp, timeout: limit };
     (ask(connector, dial, build(&probe).into()).await.0, story)
 }
 

@@ -5,11 +5,13 @@
 mod facts;
 mod proxy_protocol;
 mod sniff;
+mod starttls;
 mod tls;
 
 use std::time::Instant;
 
 use crate::admission::{Permit, turn_away};
+use crate::config::plan::Starttls;
 use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::Refused;
 use crate::net::{Peer, Stream};
@@ -18,6 +20,7 @@ use crate::wire::proxy::{AUTHORITY, Header, Tlvs};
 
 pub use facts::{Facts, Secure};
 pub use sniff::sniff;
+pub use starttls::prepare;
 
 /// A client that may be routed.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Inbound {
     pub introduction: Option<Introduction>,
     /// What it shows of what it wants, if anyone looked.
     pub facts: Option<Box<Facts>>,
+    /// The request for TLS that it made in the clear and that was granted, if the backend is to grant it as well.
+    pub asked: Option<Starttls>,
 }
 
 /// What a trusted peer says of the client for whom it connects. Sessions keep it for as long as they live.
@@ -97,7 +102,7 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
             told
         }
     };
-    Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None })
+    Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None, asked: None })
 }
 
 /// Shakes hands with a client, if its `listener` speaks TLS; `peer` connected, and was accepted `at`.

@@ -52,8 +52,9 @@ pub async fn sniff<T>(
     listener: &ListenerLive,
     judge: impl Fn(&[u8], Option<&Facts>) -> Option<T>,
 ) -> Result<T, Turned> {
-    let Inbound { stream, head, facts, .. } = inbound;
-    let mut sniffer = Sniffer { stream, head, facts, judge };
+    let Inbound { stream, head, facts, asked, .. } = inbound;
+    let (promised, unseen) = (asked.is_some(), !head.is_empty());
+    let mut sniffer = Sniffer { stream, head, facts, promised, unseen, judge };
     let decided = timeout_at(by.into(), poll_fn(|cx| sniffer.poll(cx))).await;
     let decided = decided.unwrap_or_else(|_| Err(Unread::Undecided("not in time".to_owned())));
     decided.map_err(|unread| {
@@ -71,6 +72,10 @@ struct Sniffer<'a, J> {
     stream: &'a Stream,
     head: &'a mut Vec<u8>,
     facts: &'a mut Option<Box<Facts>>,
+    /// It has asked for TLS, so nothing else is heard from it.
+    promised: bool,
+    /// Bytes are there that were not looked at yet.
+    unseen: bool,
     judge: J,
 }
 
@@ -79,6 +84,12 @@ impl<J> Sniffer<'_, J> {
     where
         J: Fn(&[u8], Option<&Facts>) -> Option<T>,
     {
+        // What is there already may have been read by an earlier stage, and be all there is.
+        if std::mem::take(&mut self.unseen)
+            && let Some(result) = self.look().transpose()
+        {
+            return Poll::Ready(result);
+        }
         loop {
             if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
                 return Poll::Ready(Err(Unread::Broken(errno(&error))));
@@ -116,6 +127,9 @@ impl<J> Sniffer<'_, J> {
         if self.facts.is_none() {
             match client_hello(self.head) {
                 Glimpse::NeedMore => {}
+                Glimpse::NotTls if self.promised => {
+                    return Err(Unread::Undecided("it asked for TLS and does not speak it".to_owned()));
+                }
                 Glimpse::NotTls => *self.facts = Some(Box::default()),
                 Glimpse::Hello(hello) => *self.facts = Some(Box::new(hello.into())),
                 Glimpse::Malformed(Malformed(error)) => malformed = Some(error),

@@ -79,8 +79,17 @@ pub async fn dial(
     let lease = first_lease(pool, &settings, key, &heard).await?;
     let deadline = Instant::now() + settings.connect.deadline;
     let preamble = settings.connect.send_proxy.map(|send| caller.preamble(send));
-    let chase =
-        Chase { pool, connector, settings: &settings, key, preamble, deadline, heard: &heard, tried: Vec::new() };
+    let chase = Chase {
+        pool,
+        connector,
+        settings: &settings,
+        key,
+        preamble,
+        starttls: caller.asked,
+        deadline,
+        heard: &heard,
+        tried: Vec::new(),
+    };
     chase.run(lease).await
 }
 
@@ -163,6 +172,8 @@ struct Chase<'a, H: Fn(Event)> {
     key: u64,
     /// What each attempt says first.
     preamble: Option<Arc<[u8]>>,
+    /// What its client asked for in the clear before its TLS.
+    starttls: Option<plan::Starttls>,
     deadline: Instant,
     heard: &'a H,
     /// One entry an attempt.
@@ -243,9 +254,10 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
         let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
+        let starttls = self.starttls.or(self.settings.starttls);
         let attempt = |lease: Lease, target, timeout| {
             let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
-            let dial = Dial { target, source, preamble, secure, tcp, timeout };
+            let dial = Dial { target, source, preamble, starttls, secure, tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
         let slow = lease.backend().clone();

@@ -11,8 +11,15 @@ use crate::metrics::ConnectFailure;
 use crate::net::Peer;
 use crate::pool::{Keeper, Tools};
 
-const NOBODY: Caller<'_> =
-    Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None, server_name: None, alpn: None };
+const NOBODY: Caller<'_> = Caller {
+    client: Peer::Unix,
+    local: Peer::Unix,
+    id: &"",
+    unique_id: None,
+    server_name: None,
+    asked: None,
+    alpn: None,
+};
 
 async fn pool(backends: &str, connect: &str) -> Arc<Pool> {
     let yaml = format!(

@@ -278,7 +278,10 @@ fn what_pools_say_of_their_backends() {
         says("10.0.0.1:1", "{ ca: ca.pem, server_name: 'a b' }"),
         ["pools.p.tls.server_name: `a b` is no host name and no IP address"]
     );
-    assert_eq!(says("10.0.0.1:1", "{ ca: ca.pem, cert: me.pem }"), ["pools.p.tls: `key` is missing, such as `key: me.key`"]);
+    assert_eq!(
+        says("10.0.0.1:1", "{ ca: ca.pem, cert: me.pem }"),
+        ["pools.p.tls: `key` is missing, such as `key: me.key`"]
+    );
     assert_eq!(
         says("10.0.0.1:1", "{ ca: gone.pem }"),
         ["pools.p.tls.ca: cannot read gone.pem: No such file or directory (os error 2)"]

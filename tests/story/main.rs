@@ -26,6 +26,7 @@ mod reload;
 mod resets;
 mod routes;
 mod shutdown;
+mod starttls;
 mod storm;
 mod systemd;
 mod tiers;

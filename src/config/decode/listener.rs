@@ -39,6 +39,7 @@ impl<'a> Decoder<'a, '_> {
             admission: self.admission(&section.section("admission")),
             bandwidth: bandwidth(&section.section("bandwidth")),
             tls: self.listener_tls(section),
+            starttls: self.listener_starttls(section),
             timeouts: timeouts(&section.section("timeouts")),
             relay: section.read("relay", word(&words)).unwrap_or(RelayMode::Auto),
             on_remove: on_change(section, "on_remove"),

@@ -12,6 +12,7 @@ mod pool;
 mod process;
 mod reload;
 mod route;
+mod starttls;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
     let ready_when = decoder.ready_when(&names);
     let listeners = decoder.listeners(&names, &log.access);
     let zone = zone(&decoder.root);
+    decoder.check_starttls(&listeners, &pools);
     decoder.warn_unused(&listeners, &pools);
     decoder.warn_zones(zone.as_deref());
     Plan {

@@ -34,6 +34,7 @@ impl<'a> Decoder<'a, '_> {
             policy: self.policy(section),
             connect: self.connect(&section.section("connect"), &backends),
             tls: self.pool_tls(section, &backends),
+            starttls: self.pool_starttls(section),
             queue: self.queue(name, section, &backends),
             health: self.health(section, &backends, single_active),
             failback: section.read("failback", word(FAILBACKS)).unwrap_or(Failback::Auto),

@@ -52,13 +52,17 @@ pub(in super::super) const LISTENER: &[Key] = &[
     ),
     Key::new(
         "starttls",
-        STARTTLS,
-        "Answer the protocol's own request for TLS first, then go on with `tls` or routing by `sni`. PostgreSQL without \
-         `tls` here is routed by the name in the hello, and the request is repeated to the backend. MySQL cannot be \
-         routed by name: its server speaks first, and its salt is part of the login.",
+        Kind::Either(&[OFF, STARTTLS]),
+        "Answer the protocol's own request for TLS first, then go on with `tls` or with `routes`. Without `tls` here, the \
+         TLS is the backend's: a route with `sni` sees the name in the hello, and the request is repeated to the backend, \
+         which must be willing (else the attempt fails as `tls`). Until the hello has come `timeouts.sniff` counts, or \
+         with `tls` `timeouts.handshake`. A client that speaks in the clear, as `psql` does by `sslmode=disable` and older \
+         ones do to cancel a query, certainly matches no `sni`; with `tls` it is refused. One that begins TLS without \
+         asking (`sslnegotiation=direct`) is served too. MySQL cannot be routed by name: its server speaks first, and its \
+         salt is part of the login.",
     )
     .example("postgres")
-    .later(),
+    .dormant(),
     Key::new(
         "tls",
         Kind::Either(&[OFF, Kind::Map(TLS)]),

@@ -58,7 +58,15 @@ pub(in super::super) const POOL: &[Key] = &[
          for new connections.",
     )
     .default("off"),
-    Key::new("starttls", STARTTLS, "Send the protocol's own request for TLS first, and require the backend's consent.").example("postgres").later(),
+    Key::new(
+        "starttls",
+        Kind::Either(&[OFF, STARTTLS]),
+        "Send the protocol's own request for TLS before `tls`, and require the backend's consent: one that is not willing has \
+         failed, as `tls`. Probes over TLS do the same. What `starttls` of a listener without `tls` passes on needs no word \
+         here.",
+    )
+    .example("postgres")
+    .dormant(),
     Key::new("timeouts", Kind::Map(TIMEOUTS), "Limits on time for sessions of this pool; they beat the listener's."),
     Key::new("tcp", Kind::Map(TCP), "Options of the sockets to backends."),
     Key::new(

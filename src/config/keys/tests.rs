@@ -5,14 +5,7 @@ use super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse, section, tree}
 use super::*;
 
 /// Every key that is known and refused. It may only shrink: a feature that is built takes its lines away.
-const NOT_SUPPORTED: &[&str] = &[
-    "sandbox",
-    "workers.busy_poll",
-    "listeners.starttls",
-    "listeners.bind.transparent",
-    "pools.discover",
-    "pools.starttls",
-];
+const NOT_SUPPORTED: &[&str] = &["sandbox", "workers.busy_poll", "listeners.bind.transparent", "pools.discover"];
 
 const CATALOGUE: Catalogue = Catalogue {
     policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],

@@ -25,6 +25,13 @@ impl AcceptProxy {
     }
 }
 
+/// `starttls`: a protocol in which TLS is asked for in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starttls {
+    /// PostgreSQL's SSLRequest.
+    Postgres,
+}
+
 /// `accept_proxy.others`: what becomes of peers that are not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Others {

@@ -23,7 +23,7 @@ use super::Setting;
 pub use access::{AccessList, Networks};
 pub use admission::{Admission, Bandwidth, PerClient, RefuseWith};
 pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step};
-pub use intake::{AcceptProxy, Others};
+pub use intake::{AcceptProxy, Others, Starttls};
 pub use reload::{Guard, Reload};
 pub use route::{BadPattern, Destination, HeadPattern, Match, NamePattern, Route, Split, Words};
 pub use tls::{CertificateFiles, ClientAuth, ListenerTls, PoolTls, TlsVersion};
@@ -219,6 +219,8 @@ pub struct Listener {
     pub bandwidth: Bandwidth,
     /// How TLS is spoken with clients; `None` is not at all.
     pub tls: Option<ListenerTls>,
+    /// How clients ask for TLS before they begin it; `None` is not at all.
+    pub starttls: Option<Starttls>,
     /// Limits on time.
     pub timeouts: Timeouts,
     /// How bytes are moved.
@@ -346,6 +348,8 @@ pub struct Pool {
     pub connect: Connect,
     /// How TLS is spoken with its backends; `None` is not at all.
     pub tls: Option<PoolTls>,
+    /// How TLS is asked for before it begins; `None` is not at all. There is `tls` then.
+    pub starttls: Option<Starttls>,
     /// How its backends are judged.
     pub health: Health,
     /// When a better tier is usable again.

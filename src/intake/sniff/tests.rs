@@ -27,8 +27,15 @@ async fn stage() -> Stage {
     let stream = Stream::from(accepted.unwrap().0);
     let gate = Gate::new(9, Overflow::Refuse);
     let permit = Permit::take(&gate, &listener.entrance, Some(Peer::Unix), Instant::now()).await.unwrap();
-    let inbound =
-        Inbound { stream, head: Vec::new(), permit, destination: Peer::Unix, introduction: None, facts: None };
+    let inbound = Inbound {
+        stream,
+        head: Vec::new(),
+        permit,
+        destination: Peer::Unix,
+        introduction: None,
+        facts: None,
+        asked: None,
+    };
     Stage { listener, inbound, client: client.unwrap() }
 }
 

@@ -113,14 +113,23 @@ impl Keeper {
                     SendProxy::V2 { authority: false, alpn: false, unique_id: false, crc32c }
                 }
             };
-            Caller { client: Peer::Unix, local: Peer::Unix, id: &"", unique_id: None, server_name: None, alpn: None }
-                .preamble(send)
+            Caller {
+                client: Peer::Unix,
+                local: Peer::Unix,
+                id: &"",
+                unique_id: None,
+                server_name: None,
+                asked: None,
+                alpn: None,
+            }
+            .preamble(send)
         });
         let subject = |seat: &Seat| {
             let dial = Dial {
                 target: seat.probed_at(&health.at)?,
                 source: settings.connect.source.clone(),
                 preamble: preamble.clone(),
+                starttls: settings.starttls.filter(|_| health.tls),
                 secure: if health.tls { self.secure(seat, &settings) } else { None },
                 tcp: settings.tcp,
                 timeout: health.timeout,
