@@ -92,7 +92,7 @@ fn unknown_and_duplicate_keys() {
         (
             listener("qqq: 1"),
             &[
-                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `routes`, `accept_proxy`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` and `log`",
+                "5:5: listeners.l.qqq: unknown key; here may stand `bind`, `pool`, `routes`, `accept_proxy`, `starttls`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` and `log`",
             ],
         ),
         (
@@ -251,7 +251,7 @@ fn wrong_values_of_the_process() {
         (
             before_pools("listeners: { l: [] }\n"),
             &[
-                "1:17: listeners.l: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` or `log`, found a list",
+                "1:17: listeners.l: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `starttls`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` or `log`, found a list",
             ],
         ),
         (
@@ -1054,7 +1054,7 @@ fn errors_in_defaults_are_reported_once_and_there() {
         (
             before_pools("defaults: { listener: off }\nlisteners: { l: { bind: '127.0.0.1:1', pool: p } }\n"),
             &[
-                "1:23: defaults.listener: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` or `log`, found `off`",
+                "1:23: defaults.listener: expected a map with `bind`, `pool`, `routes`, `accept_proxy`, `starttls`, `tls`, `admission`, `timeouts`, `relay`, `on_remove`, `bandwidth`, `tcp` or `log`, found `off`",
             ],
         ),
     ]);

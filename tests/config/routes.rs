@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerway::config::plan::{Destination, HashKey, NamePattern, Route, SendProxy, Split, Words};
+use peerway::config::plan::{Destination, HashKey, NamePattern, Route, SendProxy, Split, Starttls, Words};
 
 use super::errors::refused;
 use super::plan;
@@ -207,4 +207,31 @@ fn matches_that_nobody_could_meet() {
     for (text, expected) in cases {
         refused(&[(text, &[&expected])]);
     }
+}
+
+#[test]
+fn requests_for_tls_in_the_clear() {
+    let of = |listener: &str, pool: &str| {
+        format!(
+            "listeners:\n  l:\n    bind: 127.0.0.1:1\n    pool: p\n    {listener}\npools:\n  p:\n    backends: '10.0.0.1:1'\n    {pool}\n"
+        )
+    };
+    let read = plan(&of("starttls: postgres", "tls: off\n    starttls: off"));
+    assert_eq!((read.listeners[0].starttls, read.pools[0].starttls), (Some(Starttls::Postgres), None));
+    let read = plan(&of("starttls: off", "tls: { verify: false }\n    starttls: postgres"));
+    assert_eq!((read.listeners[0].starttls, read.pools[0].starttls), (None, Some(Starttls::Postgres)));
+    refused(&[
+        (
+            of("starttls: postgres", "tls: { verify: false }"),
+            &[
+                "5:5: listeners.l.starttls: without `tls` here the client's TLS is passed on, and the pool `p` would wrap it in another: remove `tls` there, or add it here",
+            ],
+        ),
+        (
+            of("relay: auto", "starttls: postgres"),
+            &[
+                "9:5: pools.p.starttls: the backend would wait for TLS that nobody begins: add `tls`; for TLS of clients that is passed on, say `starttls` at the listener",
+            ],
+        ),
+    ]);
 }
