@@ -123,3 +123,33 @@ fn curl_verifies_the_server_that_its_name_leads_to() {
         assert!(said.contains(page), "{said}");
     }
 }
+
+/// TLS with the client ends here, another one begins towards the server, and each is asked for as PostgreSQL does.
+#[test]
+fn psql_and_its_server_each_have_tls_of_their_own_with_us() {
+    let (outer, inner) = (Authority::new("ours"), Authority::new("databases"));
+    let (_server, server) = database(&inner, "db.internal");
+    let dir = tempfile::tempdir().unwrap();
+    let ca = saved(&dir, outer.pem());
+    let inside = dir.path().join("inner.pem");
+    std::fs::write(&inside, inner.pem()).unwrap();
+    let [cert, key] = outer.issue(&Wish::names(["a.example"])).save(dir.path(), "ours");
+    let yaml = |pool: &str| {
+        format!(
+            "admin: {{ listen: 127.0.0.1:0 }}\nlisteners:\n  front:\n    bind: 127.0.0.1:0\n    starttls: postgres\n    tls: {{ \
+             certificates: {{ cert: {}, key: {} }} }}\n    routes: [ {{ match: {{ sni: a.example }}, pool: db }} ]\npools:\n  db:\n    \
+             backends: '127.0.0.1:{}'\n    {pool}\n",
+            cert.display(),
+            key.display(),
+            server.port
+        )
+    };
+    let clear = Setup::file(yaml("slow_start: 0s")).start();
+    assert_eq!(ask(&clear, "a.example", &ca, "verify-full"), format!("false {}", server.port));
+    let tls = format!("tls: {{ server_name: db.internal, ca: {} }}\n    starttls: postgres", inside.display());
+    let both = Setup::file(yaml(&tls)).start();
+    assert_eq!(ask(&both, "a.example", &ca, "verify-full"), format!("true {}", server.port));
+    // Where only TLS is served, nobody is served without it.
+    let refused = ask(&both, "a.example", &ca, "disable");
+    assert!(!refused.contains(&server.port.to_string()), "{refused}");
+}
