@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn the_same_said_twice_in_a_second_is_twice() {
+        let overrides = Overrides::default();
+        let say =
+            |millis| overrides.say("p", "b", Say::Enable, at(7) + Duration::from_millis(millis)).expect("no file");
+        let (first, second) = (say(100), say(200));
+        assert_ne!(first, second);
+        assert_eq!(second.map(|over| over.said_at()), Some(at(7) + Duration::from_millis(200)));
+    }
+
+    #[test]
     fn they_outlive_the_process_with_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.json");

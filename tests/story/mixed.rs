@@ -194,10 +194,7 @@ fn reloads_broken_files_and_upgrades_under_load_are_seen_by_nobody() {
         eventually("newcomers are served", || (served.load(Ordering::Relaxed) > before + 5).then_some(()));
     }
     change(&world, &proxy, ROUNDS, &mut long);
-    assert_eq!(
-        proxy.metric("peerway_listener_active_connections").max(1000.0),
-        proxy.metric("peerway_listener_active_connections")
-    );
+    assert!(proxy.metric("peerway_listener_active_connections") >= (ROUNDS * SESSIONS) as f64);
     for mut client in long {
         talk(&mut client);
         client.finish();

@@ -16,10 +16,14 @@ use crate::pool::seat::Seat;
 
 /// Answers about host names that a configuration to come is the first to name, one for each of those backends.
 #[derive(Debug, Default)]
-pub struct Answers(Vec<(Arc<str>, BackendAddress, Answer)>);
+pub struct Answers(Vec<Ahead>);
 
-/// Where a host name leads.
-type Answer = Result<Vec<SocketAddr>, DiscoverError>;
+#[derive(Debug)]
+struct Ahead {
+    backend: Arc<str>,
+    asked: BackendAddress,
+    answer: Result<Vec<SocketAddr>, DiscoverError>,
+}
 
 impl Answers {
     /// Asks for the host names of `next` that backends of `now` do not have, all at once: before anything follows `next`,
@@ -28,9 +32,12 @@ impl Answers {
         let known: BTreeMap<_, _> = now.backends.iter().map(|backend| (&backend.name, &backend.address)).collect();
         let mut asking = JoinSet::new();
         for backend in next.backends.iter().filter(|backend| known.get(&backend.name) != Some(&&backend.address)) {
-            let (name, address, resolver) = (backend.name.clone(), backend.address.clone(), resolver.clone());
-            if let BackendAddress::Host(host, port) = address.clone() {
-                asking.spawn(async move { (name, address, discover::resolve(&*resolver, &host, port).await) });
+            let (backend, asked, resolver) = (backend.name.clone(), backend.address.clone(), resolver.clone());
+            if let BackendAddress::Host(host, port) = asked.clone() {
+                asking.spawn(async move {
+                    let answer = discover::resolve(&*resolver, &host, port).await;
+                    Ahead { backend, asked, answer }
+                });
             }
         }
         Self(asking.join_all().await)
@@ -42,10 +49,10 @@ impl Keeper {
     pub(super) fn learn(&mut self, Answers(answers): Answers) {
         let ids: BTreeMap<_, _> = self.seats.iter().map(|seat| (seat.spec.name.clone(), seat.backend.id)).collect();
         let mut told = BTreeSet::new();
-        for (name, asked, answer) in answers {
-            let Some(id) = ids.get(&name).copied() else { continue };
+        for Ahead { backend, asked, answer } in answers {
+            let Some(id) = ids.get(&backend).copied() else { continue };
             self.take_answer(Answered { id, asked, answer });
-            told.insert(name);
+            told.insert(backend);
         }
         let mut asking = std::mem::take(&mut self.asking);
         self.ask_into(&mut asking, |seat| seat.resolved.is_empty() && !told.contains(&seat.spec.name));
@@ -187,6 +194,50 @@ mod tests {
         }
         assert_eq!(pool.cells.discovery_errors[DiscoverError::Failed as usize].get(), 1);
         assert_eq!(pool.cells.discovery_errors[DiscoverError::Empty as usize].get(), 1);
+    }
+
+    /// Answers after four seconds.
+    #[derive(Debug)]
+    struct Slow;
+
+    impl Resolver for Slow {
+        fn lookup<'a>(&'a self, _: &'a str, _: u16) -> Resolution<'a> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                Ok(vec![address(1)])
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_resolver_holds_up_nobody_who_follows() {
+        let settings = |backend: &str| {
+            let yaml = format!(
+                "{{ listeners: {{ l: {{ bind: 127.0.0.1:0, pool: p }} }}, pools: {{ p: {{ backends: '{backend}' }} }} }}"
+            );
+            crate::config::parse("test.yaml", &yaml, &CATALOGUE, &|_| None).expect("valid").pools.remove(0)
+        };
+        let resolver: Arc<dyn Resolver> = Arc::new(Slow);
+        let pool = Arc::new(Pool::new(settings("127.0.0.1:1")));
+        let mut keeper = Keeper::new(pool.clone(), Tools { resolver: resolver.clone(), ..Tools::alone(1) });
+        keeper.start().await;
+        let keeper = keeper.spawn();
+        let dialable = || !pool.snapshot().seats[0].targets.is_empty();
+
+        let began = tokio::time::Instant::now();
+        keeper.follow(settings("one.example.com:5432"), None, Answers::default()).await;
+        assert!(began.elapsed() < Duration::from_secs(1) && !dialable(), "{:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(dialable(), "it was asked for meanwhile");
+
+        let next = settings("two.example.com:5432");
+        let answers = Answers::ahead(&resolver, &pool.settings(), &next).await;
+        let began = tokio::time::Instant::now();
+        keeper.follow(next.clone(), None, answers).await;
+        assert!(began.elapsed() < Duration::from_secs(1) && dialable(), "it was asked for before");
+        let began = tokio::time::Instant::now();
+        Answers::ahead(&resolver, &pool.settings(), &next).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "nothing is new");
     }
 
     #[tokio::test]

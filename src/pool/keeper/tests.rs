@@ -80,8 +80,6 @@ impl Stage {
     }
 
     async fn say(&self, backend: &str, say: Say) {
-        // Seconds tell one word from the next.
-        sleep(Duration::from_secs(1)).await;
         let over = self.overrides.say("p", backend, say, SystemTime::now()).expect("no file");
         self.pool.heed(backend, over.as_ref()).await;
     }
