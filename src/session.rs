@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use crate::config::plan::Starttls;
 use crate::connect::{Caller, Connector};
-use crate::intake::{self, Facts, Inbound, Introduction};
+use crate::intake::{self, Facts, Inbound, Introduction, Secure};
 use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::relay::{self, Ends, Meter, Workbench};
 use crate::route::{Found, Lead, Live, Shown};
 use crate::upstream::{self, DialError, Dialed};
-use crate::wire::proxy::{ALPN, UNIQUE_ID};
+use crate::wire::proxy::{ALPN, SSL, UNIQUE_ID};
 
 /// What every session of one worker is served with.
 #[derive(Debug)]
@@ -128,6 +128,7 @@ async fn reach(
     let (introduction, facts) = (record.introduction(), record.facts());
     let told = |kind| introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(kind));
     let authority = introduction.as_deref().and_then(Introduction::authority);
+    let secure = facts.as_ref().and_then(|facts| facts.secure.as_ref()).map(Secure::told);
     let caller = Caller {
         client: record.client(),
         local: destination,
@@ -136,6 +137,7 @@ async fn reach(
         server_name: facts.as_ref().and_then(|facts| facts.sni.as_deref()).or(authority.as_deref()),
         asked,
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
+        ssl: secure.as_deref().or(told(SSL)),
     };
     let dialing = upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event));
     let dialed =

@@ -12,7 +12,7 @@ use super::{ConnectError, Dial, Dials};
 use crate::config::plan::{SendProxy, Starttls};
 use crate::metrics::ConnectFailure;
 use crate::net::{Peer, Stream};
-use crate::wire::proxy::{ALPN, AUTHORITY, Header, Tlvs, UNIQUE_ID};
+use crate::wire::proxy::{ALPN, AUTHORITY, Header, SSL, Tlvs, UNIQUE_ID};
 
 /// For whom a backend is dialled: what a header may tell of a session.
 #[derive(Clone, Copy)]
@@ -31,6 +31,8 @@ pub struct Caller<'a> {
     pub asked: Option<Starttls>,
     /// The application protocol that is in use.
     pub alpn: Option<&'a [u8]>,
+    /// What is known of its TLS, as a header tells it.
+    pub ssl: Option<&'a [u8]>,
 }
 
 impl Caller<'_> {
@@ -38,14 +40,17 @@ impl Caller<'_> {
     pub fn preamble(&self, send: SendProxy) -> Arc<[u8]> {
         let bytes = match send {
             SendProxy::V1 => self.header().v1(),
-            SendProxy::V2 { authority, alpn, unique_id, crc32c } => {
+            SendProxy::V2 { authority, alpn, ssl, unique_id, crc32c } => {
                 let mut tlvs = Tlvs::default();
-                // Each of 255 bytes at most, which has room in every header.
+                // Each of 1024 bytes at most, which has room in every header.
                 if let Some(name) = self.server_name.filter(|_| authority) {
                     let _ = tlvs.push(AUTHORITY, name.as_bytes());
                 }
                 if let Some(protocol) = self.alpn.filter(|_| alpn) {
                     let _ = tlvs.push(ALPN, protocol);
+                }
+                if let Some(value) = self.ssl.filter(|_| ssl) {
+                    let _ = tlvs.push(SSL, value);
                 }
                 if unique_id {
                     let own = || self.id.to_string().into_bytes();
@@ -133,6 +138,7 @@ mod tests {
         server_name: None,
         asked: None,
         alpn: None,
+        ssl: None,
     };
 
     fn address(text: &str) -> SocketAddr {
@@ -157,13 +163,15 @@ mod tests {
     #[test]
     fn fields_are_there_when_they_are_asked_for() {
         let caller = Caller { id: &"0123456789abcdef", ..NOBODY };
-        let v2 = |unique_id, crc32c| caller.preamble(SendProxy::V2 { authority: true, alpn: true, unique_id, crc32c });
+        let v2 = |unique_id, crc32c| {
+            caller.preamble(SendProxy::V2 { authority: true, alpn: true, ssl: true, unique_id, crc32c })
+        };
         assert_eq!(*caller.preamble(SendProxy::V1), *b"PROXY UNKNOWN\r\n");
         assert_eq!(*v2(false, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         assert_eq!(*v2(true, false), *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x13\x05\x00\x100123456789abcdef");
         let known = Caller { unique_id: Some(b"theirs"), server_name: Some("a.x"), alpn: Some(b"h2"), ..caller };
         let told = |authority, alpn, unique_id| {
-            known.preamble(SendProxy::V2 { authority, alpn, unique_id, crc32c: false })[16..].to_vec()
+            known.preamble(SendProxy::V2 { authority, alpn, ssl: false, unique_id, crc32c: false })[16..].to_vec()
         };
         assert_eq!(told(false, false, true), *b"\x05\x00\x06theirs");
         assert_eq!(told(true, false, false), *b"\x02\x00\x03a.x");

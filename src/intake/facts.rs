@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::tls::Session;
+use crate::wire::proxy::Ssl;
 
 /// What a client shows before its session is routed: in its TLS ClientHello, or in a handshake that ended here.
 ///
@@ -33,6 +34,15 @@ pub struct Secure {
     pub common_name: Option<Box<str>>,
     /// From accept to the end of the handshake.
     pub took: Duration,
+}
+
+impl Secure {
+    /// What a PROXY header tells of it.
+    pub fn told(&self) -> Vec<u8> {
+        let Session { version, cipher, resumed } = self.session;
+        let common_name = self.common_name.as_deref();
+        Ssl { version, cipher, verified: self.verified, resumed, common_name }.value()
+    }
 }
 
 impl Facts {

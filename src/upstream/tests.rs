@@ -19,6 +19,7 @@ const NOBODY: Caller<'_> = Caller {
     server_name: None,
     asked: None,
     alpn: None,
+    ssl: None,
 };
 
 async fn pool(backends: &str, connect: &str) -> Arc<Pool> {

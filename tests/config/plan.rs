@@ -166,7 +166,7 @@ pools:
     assert_eq!(sources, ["10.0.0.9", "2001:db8::9", "10.0.0.8"]);
     assert_eq!(
         pool.connect.send_proxy,
-        Some(SendProxy::V2 { authority: false, alpn: false, unique_id: false, crc32c: true })
+        Some(SendProxy::V2 { authority: false, alpn: false, ssl: false, unique_id: false, crc32c: true })
     );
     let backends: Vec<_> = pool.backends.iter().map(|b| (&*b.name, b.weight, b.disabled)).collect();
     let expected = [
@@ -202,7 +202,8 @@ pools: {{ p: {{ backends: '10.0.0.1:1', connect: {{ {text} }} }} }}
         let connect = plan(&text).pools[0].connect.clone();
         (connect.send_proxy, connect.source.len())
     };
-    let v2 = |unique_id, crc32c| (Some(SendProxy::V2 { authority: false, alpn: false, unique_id, crc32c }), 1);
+    let v2 =
+        |unique_id, crc32c| (Some(SendProxy::V2 { authority: false, alpn: false, ssl: false, unique_id, crc32c }), 1);
     assert_eq!(send(""), (Some(SendProxy::V1), 1));
     assert_eq!(send("send_proxy: off, source: off"), (None, 0));
     assert_eq!(send("send_proxy: { v1: {} }"), (Some(SendProxy::V1), 1));

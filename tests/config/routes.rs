@@ -64,7 +64,7 @@ fn pools_may_go_by_what_clients_show_and_tell_it() {
                 { maglev: { key: server_name } }, connect: { send_proxy: { v2: [ authority, alpn ] } } } }\n";
     let pool = &plan(text).pools[0];
     assert_eq!(pool.policy.hash.unwrap().key, HashKey::ServerName);
-    let expected = SendProxy::V2 { authority: true, alpn: true, unique_id: false, crc32c: false };
+    let expected = SendProxy::V2 { authority: true, alpn: true, ssl: false, unique_id: false, crc32c: false };
     assert_eq!(pool.connect.send_proxy, Some(expected));
 }
 

@@ -26,5 +26,6 @@ mod redis;
 mod roles;
 mod stopped;
 mod systemd;
+mod tls;
 mod tls_backends;
 mod transparent;

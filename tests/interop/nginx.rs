@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{Program, Setup, free_port, program, random_file, run};
 
-fn nginx() -> (Program, u16, TempDir) {
+pub(crate) fn nginx() -> (Program, u16, TempDir) {
     let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
     let file = dir.path().join("nginx.conf");
     fs::write(&file, configuration(dir.path(), port)).unwrap();

@@ -136,6 +136,7 @@ fn send_proxy(node: &Node) -> Result<Option<SendProxy>, ()> {
         "v2" => Ok(Some(SendProxy::V2 {
             authority: has("authority"),
             alpn: has("alpn"),
+            ssl: has("ssl"),
             unique_id: has("unique_id"),
             crc32c: has("crc32c"),
         })),

@@ -279,7 +279,11 @@ const PROXY_FIELDS: &[Choice] = &[
         "the application protocol, if it is known: agreed on here, the only one that is offered, or from the header of \
          another proxy",
     ),
-    Choice::word("ssl", "TLS version and client certificate").later(),
+    Choice::word(
+        "ssl",
+        "version and cipher of the client's TLS, and the common name of its certificate if that was verified; where none \
+         ends here, what the header of another proxy says",
+    ),
     Choice::word("unique_id", "the session's id, as in the log"),
     Choice::word("crc32c", "a checksum of the header"),
 ];

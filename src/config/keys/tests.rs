@@ -60,7 +60,7 @@ fn the_list_of_words_that_are_not_supported_is_complete() {
         }
     });
     later.sort();
-    assert_eq!(later, ["pools.connect.send_proxy.v2.ssl"]);
+    assert_eq!(later, Vec::<String>::new());
 }
 
 fn later_words(kind: Kind, path: &str, out: &mut Vec<String>) {

@@ -532,6 +532,8 @@ pub enum SendProxy {
         authority: bool,
         /// The application protocol, if it is known.
         alpn: bool,
+        /// What is known of the client's TLS.
+        ssl: bool,
         /// The session's id.
         unique_id: bool,
         /// A checksum.

@@ -110,7 +110,7 @@ impl Keeper {
                 SendProxy::V1 => SendProxy::V1,
                 // No session asks, so there is none to name.
                 SendProxy::V2 { crc32c, .. } => {
-                    SendProxy::V2 { authority: false, alpn: false, unique_id: false, crc32c }
+                    SendProxy::V2 { authority: false, alpn: false, ssl: false, unique_id: false, crc32c }
                 }
             };
             Caller {
@@ -121,6 +121,7 @@ impl Keeper {
                 server_name: None,
                 asked: None,
                 alpn: None,
+                ssl: None,
             }
             .preamble(send)
         });

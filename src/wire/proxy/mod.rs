@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub use parse::parse;
-pub use tlv::{ALPN, AUTHORITY, Tlvs, TooLong, UNIQUE_ID};
+pub use tlv::{ALPN, AUTHORITY, SSL, Ssl, Tlvs, TooLong, UNIQUE_ID};
 
 /// What version 2 starts with (2.2); no other protocol does.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

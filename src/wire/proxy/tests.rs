@@ -168,3 +168,19 @@ fn bitwise(bytes: &[u8]) -> u32 {
     }
     !sum
 }
+
+#[test]
+fn tls_is_told_in_a_field_with_fields() {
+    let plain = Ssl { version: "TLSv1.3", cipher: "C", verified: false, resumed: false, common_name: None };
+    assert_eq!(plain.value(), b"\x01\0\0\0\x01\x21\0\x07TLSv1.3\x23\0\x01C");
+    let shown = Ssl { verified: true, common_name: Some("me"), ..plain };
+    assert_eq!(shown.value(), b"\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x02me\x23\0\x01C");
+    assert_eq!(Ssl { resumed: true, ..shown }.value()[0], 0x05);
+    let long = "x".repeat(256);
+    assert_eq!(Ssl { common_name: Some(&long), ..plain }.value(), plain.value());
+    // And it is read back whole.
+    let mut fields = Tlvs::default();
+    fields.push(SSL, &shown.value()).unwrap();
+    let (header, length) = parse(&Header::Local.v2(&fields, false)).unwrap().unwrap();
+    assert_eq!((header.1.get(SSL), length), (Some(&shown.value()[..]), 16 + fields.as_bytes().len()));
+}

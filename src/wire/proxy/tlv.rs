@@ -14,7 +14,15 @@ pub const UNIQUE_ID: u8 = 0x05;
 /// `PP2_TYPE_CRC32C`: a checksum of the header (2.2.3).
 pub(super) const CRC32C: u8 = 0x03;
 /// `PP2_TYPE_SSL`: what the sender's TLS knows of the client, in fields of its own (2.2.6).
-const SSL: u8 = 0x20;
+pub const SSL: u8 = 0x20;
+/// In it: the version, the common name of the client's certificate, the cipher.
+const SSL_VERSION: u8 = 0x21;
+const SSL_COMMON_NAME: u8 = 0x22;
+const SSL_CIPHER: u8 = 0x23;
+/// Its flags: there is TLS; a certificate was shown on this connection; one was shown in this session.
+const OVER_SSL: u8 = 0x01;
+const SHOWN_NOW: u8 = 0x02;
+const SHOWN_ONCE: u8 = 0x04;
 /// What the checksum takes up: type, length, value.
 pub(super) const CRC32C_FIELD: usize = 3 + 4;
 /// The header's length is 16 bits and covers addresses, fields and checksum.
@@ -54,6 +62,43 @@ impl Tlvs {
     /// As they travel.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// What the field about TLS tells (2.2.6), in the names of OpenSSL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ssl<'a> {
+    /// Such as `TLSv1.3`.
+    pub version: &'a str,
+    /// Such as `TLS_AES_256_GCM_SHA384`.
+    pub cipher: &'a str,
+    /// Whether the client has shown a certificate, which was verified.
+    pub verified: bool,
+    /// Whether that was in an earlier connection, of which this one goes on with the session.
+    pub resumed: bool,
+    /// The common name in it. One that is longer than any real one is left out.
+    pub common_name: Option<&'a str>,
+}
+
+impl Ssl<'_> {
+    /// The value of the field.
+    pub fn value(&self) -> Vec<u8> {
+        const LONGEST_NAME: usize = 255;
+        let shown = match (self.verified, self.resumed) {
+            (false, _) => 0,
+            (true, true) => SHOWN_ONCE,
+            (true, false) => SHOWN_ONCE | SHOWN_NOW,
+        };
+        let mut inside = Tlvs::default();
+        let name = self.common_name.filter(|name| name.len() <= LONGEST_NAME);
+        let fields = [(SSL_VERSION, Some(self.version)), (SSL_COMMON_NAME, name), (SSL_CIPHER, Some(self.cipher))];
+        for (kind, value) in fields {
+            // Each of 255 bytes at most.
+            let _ = value.map(|value| inside.push(kind, value.as_bytes()));
+        }
+        // Zero is for a certificate that was verified, and for nothing else.
+        let result = u32::from(!self.verified).to_be_bytes();
+        [&[OVER_SSL | shown], &result[..], inside.as_bytes()].concat()
     }
 }
 

@@ -100,3 +100,58 @@ fn a_certificate_that_is_revoked_is_out_also_for_those_who_resume() {
     peer.say(b"again");
     peer.hear(b"again");
 }
+
+/// What a backend is told of a client's TLS, as HAProxy tells it.
+#[test]
+fn a_backend_is_told_of_the_client_s_tls() {
+    let backend = Backend::new();
+    let site = Site::to(&backend);
+    let own = site.authority.issue(&Wish::names(["c.example"]).common_name("me"));
+    let setup = site.setup.pool("connect: { send_proxy: { v2: [ssl, authority, alpn] } }");
+    let auth = ", alpn: x, client_auth: { ca: ca.pem, mode: optional }";
+    let (proxy, authority) = Site { setup, ..site }.start(auth);
+    for (shown, expected) in [
+        (Some(&own), &b"\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x02me\x23\0\x16TLS_AES_256_GCM_SHA384"[..]),
+        (None, b"\x01\0\0\0\x01\x21\0\x07TLSv1.3\x23\0\x16TLS_AES_256_GCM_SHA384"),
+    ] {
+        let client = TlsClient::new(&authority, shown, &VERSIONS, &["x"]);
+        let _client = client.connect(proxy.address("front"), NAME);
+        let mut server = backend.accept();
+        let length = server.take(16)[15];
+        let fields = server.take(length.into()).split_off(12);
+        let ssl = [&[0x20, 0, expected.len() as u8], expected].concat();
+        assert_eq!(fields, [b"\x02\0\x09a.example\x01\0\x01x", &ssl[..]].concat());
+    }
+}
+
+/// Who may go where is a matter of what was verified, not of what is said.
+#[test]
+fn routes_follow_the_names_in_a_verified_certificate() {
+    let (public, internal) = (Backend::new().named("public"), Backend::new().named("internal"));
+    let site = Site::to(&public);
+    let wish = Wish::names(["c.example"]).uri("spiffe://prod/web");
+    let (own, forged) = (site.authority.issue(&wish), Authority::new("another").issue(&wish));
+    let dir = site.setup.dir().display();
+    let file = format!(
+        "listeners:\n  front:\n    bind: 127.0.0.1:0\n    pool: public\n    tls: {{ certificates: {{ cert: {dir}/a.pem, key: {dir}/a.key }}, \
+         client_auth: {{ ca: {dir}/ca.pem, mode: optional }}, alpn: [x, y] }}\n    routes:\n      \
+         - {{ match: {{ client_san: \"spiffe://prod/*\" }}, pool: internal }}\n      - {{ match: {{ sni: \"no.example\" }}, action: reject }}\n      \
+         - {{ match: {{ alpn: y }}, pool: internal }}\n\
+         pools: {{ public: {{ backends: [ '{}' ] }}, internal: {{ backends: [ '{}' ] }} }}\n",
+        public.address(),
+        internal.address(),
+    );
+    let proxy = crate::support::Setup::file(file).start();
+    let meets = |own: Option<&Issued>, protocol: &str| {
+        let client = TlsClient::new(&site.authority, own, &VERSIONS, &[protocol]);
+        let mut peer = client.try_connect(proxy.address("front"), NAME).ok()?;
+        let mut heard = String::new();
+        let mut reader = std::io::BufReader::new(&mut peer.stream);
+        std::io::BufRead::read_line(&mut reader, &mut heard).ok()?;
+        Some(heard.trim().to_owned())
+    };
+    assert_eq!(meets(None, "x").as_deref(), Some("public"));
+    assert_eq!(meets(Some(&own), "x").as_deref(), Some("internal"));
+    assert_eq!(meets(None, "y").as_deref(), Some("internal"));
+    assert_eq!(meets(Some(&forged), "x"), None);
+}
