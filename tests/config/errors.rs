@@ -819,7 +819,6 @@ fn wrong_pools() {
         (
             pool("connect: { send_proxy: { v2: [authority, alpn, ssl, unique_id, crc32] } }"),
             &[
-                "5:52: pools.p.connect.send_proxy.v2[2]: `ssl` is not supported yet",
                 "5:68: pools.p.connect.send_proxy.v2[4]: expected `authority`, `alpn`, `ssl`, `unique_id` or `crc32c`, found `crc32` (did you mean `crc32c`?)",
             ],
         ),
