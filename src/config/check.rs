@@ -105,7 +105,6 @@ impl Checker<'_> {
             );
         };
         match choices.iter().find(|choice| choice.name == name) {
-            Some(choice) if choice.later => self.report.error(at, path, format!("`{name}` is {LATER}")),
             Some(choice) => self.choice_value(choice, value, at, path),
             None => {
                 let hint = hint(name, names());

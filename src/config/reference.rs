@@ -152,8 +152,7 @@ impl Writer<'_> {
         match kind {
             Kind::Choice(choices) if !plain(choices) => {
                 for choice in choices {
-                    let mark = if choice.later { " (not supported yet)" } else { "" };
-                    self.item(choice.name, &format!("{}{mark}", choice.doc), indent);
+                    self.item(choice.name, choice.doc, indent);
                     choice.value.into_iter().for_each(|kind| self.fields(kind, indent));
                 }
             }
@@ -168,8 +167,7 @@ impl Writer<'_> {
     fn fields(&mut self, kind: Kind, indent: usize) {
         let Kind::List(Kind::Choice(choices)) = kind else { return };
         for choice in *choices {
-            let mark = if choice.later { " (not supported yet)" } else { "" };
-            self.wrapped(&format!("{}: {}{mark}", choice.name, choice.doc), indent, "#     ", "#       ");
+            self.wrapped(&format!("{}: {}", choice.name, choice.doc), indent, "#     ", "#       ");
         }
     }
 

@@ -99,7 +99,6 @@ impl Writer<'_> {
     fn choice(&self, choices: &'static [Choice]) -> Json {
         let mut forms: Vec<Json> = choices
             .iter()
-            .filter(|choice| !choice.later)
             .flat_map(|choice| {
                 let word = json!({ "const": choice.name, "description": choice.doc });
                 let value = choice

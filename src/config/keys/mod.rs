@@ -134,25 +134,19 @@ pub(super) struct Choice {
     pub(super) value: Option<Kind>,
     /// Means nothing without its value.
     pub(super) needs_value: bool,
-    pub(super) later: bool,
 }
 
 impl Choice {
     const fn word(name: &'static str, doc: &'static str) -> Self {
-        Self { name, doc, value: None, needs_value: false, later: false }
+        Self { name, doc, value: None, needs_value: false }
     }
 
     const fn with(name: &'static str, value: Kind, doc: &'static str) -> Self {
-        Self { name, doc, value: Some(value), needs_value: true, later: false }
+        Self { name, doc, value: Some(value), needs_value: true }
     }
 
     const fn bare_too(mut self) -> Self {
         self.needs_value = false;
-        self
-    }
-
-    const fn later(mut self) -> Self {
-        self.later = true;
         self
     }
 }

@@ -50,32 +50,6 @@ fn the_list_of_what_is_not_supported_is_complete() {
     assert_eq!(later, expected);
 }
 
-/// Words of supported choices that are known and refused. It may only shrink, too.
-#[test]
-fn the_list_of_words_that_are_not_supported_is_complete() {
-    let mut later = Vec::new();
-    walk(ROOT, "", &mut |key, path| {
-        if !key.later && !path.starts_with("defaults.") {
-            later_words(key.kind, path, &mut later);
-        }
-    });
-    later.sort();
-    assert_eq!(later, Vec::<String>::new());
-}
-
-fn later_words(kind: Kind, path: &str, out: &mut Vec<String>) {
-    match kind {
-        Kind::Choice(choices) => choices.iter().for_each(|choice| {
-            let path = tree::join(path, choice.name);
-            out.extend(choice.later.then(|| path.clone()));
-            choice.value.into_iter().for_each(|kind| later_words(kind, &path, out));
-        }),
-        Kind::Either(kinds) => kinds.iter().for_each(|kind| later_words(*kind, path, out)),
-        Kind::List(item) => later_words(*item, path, out),
-        _ => {}
-    }
-}
-
 /// In block style, at its own key, whatever it holds.
 #[test]
 fn what_is_not_supported_is_refused_at_its_key() {
