@@ -19,7 +19,7 @@ fn database(authority: &Authority, name: &str) -> (TempDir, Server) {
             chown(file, Some(user), Some(group)).unwrap();
         }
     }
-    let [cert, key] = files.map(|file| format!("'{}'", file.display()));
+    let [cert, key] = files.map(|file| file.display().to_string());
     let settings = ["ssl=on", &format!("ssl_cert_file={cert}"), &format!("ssl_key_file={key}")];
     let server = Server::start(data, &settings);
     (dir, server)
