@@ -195,3 +195,27 @@ fn a_start_with_files_that_cannot_be_used_is_none() {
     assert_eq!(code, Some(78));
     assert!(said.contains("listeners.front.tls.certificates.key:") && said.contains("holds no private key"), "{said}");
 }
+
+#[test]
+fn the_admin_endpoint_speaks_tls_and_follows_its_files() {
+    let site = Site::to(&Backend::new());
+    let dir = site.setup.dir().display();
+    let file = format!(
+        "admin: {{ listen: 127.0.0.1:0, tls: {{ cert: {dir}/a.pem, key: {dir}/a.key }} }}\nreload: {{ debounce: 20ms }}\n\
+         listeners: {{ front: {{ bind: 127.0.0.1:0, pool: back }} }}\npools: {{ back: {{ backends: [] }} }}\n"
+    );
+    let proxy = crate::support::Setup::file(file).start();
+    let admin = proxy.address("admin");
+    let client = TlsClient::trusting(&site.authority);
+    let mut peer = client.connect(admin, NAME);
+    peer.say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    peer.hear(b"HTTP/1.1 200 OK\r\n");
+    // Who asks in the clear hears an alert, and no page.
+    let mut plain = std::net::TcpStream::connect(admin).unwrap();
+    std::io::Write::write_all(&mut plain, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut heard = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut plain, &mut heard);
+    assert_eq!((heard.first(), heard.len()), (Some(&21), 7));
+    let next = certify(&site.authority, site.setup.dir(), "a", &[NAME]);
+    eventually("the new certificate", || (client.connect(admin, NAME).certificate() == der(&next)).then_some(()));
+}
