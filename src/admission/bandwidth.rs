@@ -87,7 +87,7 @@ impl Buckets {
 }
 
 /// A token bucket in which turns are taken: whoever finds it empty waits for its own turn and for nobody who came later,
-/// so that sessions that share one get equal parts. Like [rates](super::rate) it keeps but one moment.
+/// so that sessions that share one get equal parts. Like the rates of connections it keeps but one moment.
 #[derive(Debug, Default)]
 pub struct Bucket {
     /// The rate that the other number is about.
