@@ -166,7 +166,8 @@ fn there_may_be_so_many_at_once() {
         slow.last_mut()?.write_all(half).unwrap();
         client.try_connect(proxy.address("front"), NAME).err()
     });
-    assert_eq!(refused.kind(), ErrorKind::ConnectionReset);
+    // A reset that is there before the client has said all of its hello is told by the write.
+    assert!(matches!(refused.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{refused:?}");
     assert!(proxy.metric(&handshakes("overload")) >= 1.0);
     let why = eventually("its end", || Some(proxy.why()).filter(|why| why.starts_with("handshake_failed")));
     assert_eq!(why, "handshake_failed proxy intake");
