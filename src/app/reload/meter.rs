@@ -12,6 +12,8 @@ use super::guard::Reading;
 
 /// How far back a reading may begin.
 const SPAN: Duration = Duration::from_secs(60);
+/// Between two readings that are kept, at least.
+const APART: Duration = Duration::from_millis(900);
 
 /// Adds up what all pools and listeners count, also over those that come and go.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Looks at all counters. To be called about once a second.
+    /// Looks at all counters. To be called about once a second at least.
     pub(super) fn look(&mut self, live: &Live, now: Instant) {
         let snapshots: Vec<_> = live.pools.values().map(|pool| pool.snapshot()).collect();
         let failures = snapshots.iter().flat_map(|snapshot| &snapshot.members).map(|member| {
@@ -57,7 +59,14 @@ impl Meter {
             self.total.add_connects(&cumulative, &before);
         }
         self.connects.retain(|name, _| live.pools.contains_key(name));
-        self.past.push_back((now, self.total.clone()));
+        self.remember(now);
+    }
+
+    /// Keeps a reading each second or so: there is a look before every change too, and those may come in hundreds.
+    fn remember(&mut self, now: Instant) {
+        if self.past.back().is_none_or(|(at, _)| now.duration_since(*at) >= APART) {
+            self.past.push_back((now, self.total.clone()));
+        }
         while self.past.front().is_some_and(|(at, _)| now.duration_since(*at) > SPAN) {
             self.past.pop_front();
         }
@@ -84,6 +93,16 @@ fn grown<K: Ord>(before: &mut BTreeMap<K, u64>, now: BTreeMap<K, u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_of_a_minute_are_kept_however_often_it_looks() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        for millis in (0..120_000).step_by(3) {
+            meter.remember(start + Duration::from_millis(millis));
+        }
+        assert!((60..=68).contains(&meter.past.len()), "{} readings", meter.past.len());
+        assert!(meter.past[0].0 >= start + Duration::from_secs(59));
+    }
 
     #[test]
     fn what_comes_and_goes_adds_up() {
