@@ -88,9 +88,10 @@ impl Flow {
         matches!(self.state, State::Ended)
     }
 
-    /// Whether the source is asked for bytes, and so for its failure too.
-    pub(super) fn is_reading(&self) -> bool {
-        matches!(self.state, State::Reading) && !self.pace.waits()
+    /// Whether the source is asked for bytes, and so for its failure too. It is not while `to` has bytes to send that it
+    /// took before.
+    pub(super) fn is_reading(&self, to: &Stream) -> bool {
+        matches!(self.state, State::Reading) && !self.pace.waits() && !to.has_unsent()
     }
 
     /// Moves bytes until one side has no more to give or to take, or the turn is over; the task is

@@ -126,12 +126,12 @@ impl Relay<'_> {
         // A socket that is being read tells of its failure by itself. One whose direction is paused
         // or finished does not.
         let fault = |side| move |errno| Err(Fault { side, errno });
-        if !self.up.is_reading()
+        if !self.up.is_reading(&self.ends.backend)
             && let Poll::Ready(result) = client_failed.poll(cx).map(fault(Side::Client))
         {
             return Poll::Ready(result);
         }
-        if !self.down.is_reading()
+        if !self.down.is_reading(&self.ends.client)
             && let Poll::Ready(result) = backend_failed.poll(cx).map(fault(Side::Backend))
         {
             return Poll::Ready(result);
