@@ -1,136 +1,171 @@
-//! The loads, and the figures that each gives.
+//! The loads: what is asked of which setup. What each comes to is in `figures.rs`.
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::shape::{PLAIN, SMALL, Shape, Tls};
 
-use crate::client;
-use crate::measure;
-use crate::proxies::Proxy;
-
-/// One kind of load.
-pub struct Load {
-    pub name: &'static str,
-    /// For the table.
-    pub title: &'static str,
-    /// It takes long, and comes out the same each time.
-    pub once: bool,
-    pub run: fn(&mut Proxy, SocketAddr, Duration) -> io::Result<Figures>,
-}
-
-/// A figure's name with its unit, its value, and whether more of it is better.
-pub type Figures = Vec<(&'static str, f64, Better)>;
-
+/// What client and backend do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Better {
-    More,
-    Less,
+pub enum Work {
+    /// Bytes from the backend to the client, one session.
+    Down,
+    /// Bytes from the client to the backend, one session.
+    Up,
+    /// Requests and answers of so many bytes on so many sessions that stay.
+    Ask { sessions: usize, size: usize },
+    /// A session for each request: 64 bytes, 64 back, close.
+    Connect,
+    /// Sessions on which nothing happens.
+    Idle { sessions: usize },
 }
 
-use Better::{Less, More};
+/// One row of loads in the report.
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub name: String,
+    /// For the table.
+    pub title: String,
+    /// Those of one panel are measured in turn, and shown together.
+    pub panel: &'static str,
+    pub shape: Shape,
+    pub work: Work,
+    /// The load whose cost this one's is compared with.
+    pub base: Option<String>,
+    /// The others do not have it.
+    pub ours_only: bool,
+}
 
-pub const ALL: &[Load] = &[
-    Load {
-        name: "down",
-        title: "bulk, from the backend to the client, one session",
-        once: false,
-        run: |proxy, _, span| bulk(proxy, |to| client::download(to, span)),
-    },
-    Load {
-        name: "up",
-        title: "bulk, from the client to the backend, one session",
-        once: false,
-        run: |proxy, _, span| bulk(proxy, |to| client::upload(to, span)),
-    },
-    Load { name: "rr1-64", title: "64 B and 64 B back, one session", once: false, run: |p, _, s| ask(p, 1, 64, s) },
-    Load { name: "rr64-64", title: "64 B and 64 B back, 64 sessions", once: false, run: |p, _, s| ask(p, 64, 64, s) },
-    Load {
-        name: "rr1-16k",
-        title: "16 KiB and 16 KiB back, one session",
-        once: false,
-        run: |p, _, s| ask(p, 1, 16384, s),
-    },
-    Load {
-        name: "rr64-16k",
-        title: "16 KiB and 16 KiB back, 64 sessions",
-        once: false,
-        run: |p, _, s| ask(p, 64, 16384, s),
-    },
-    Load {
-        name: "rr1000-64",
-        title: "64 B and 64 B back, 1 000 sessions",
-        once: false,
-        run: |p, _, s| ask(p, 1000, 64, s),
-    },
-    Load {
-        name: "rr4000-64",
-        title: "64 B and 64 B back, 4 000 sessions",
-        once: false,
-        run: |p, _, s| ask(p, 4000, 64, s),
-    },
-    Load {
-        name: "connect",
-        title: "connect, 64 B and 64 B back, close; 32 at once",
-        once: false,
-        run: |proxy, _, span| {
-            let before = measure::cpu(proxy.id());
-            let mut tally = client::connects(proxy.address, 32, span)?;
-            let used = measure::cpu(proxy.id()) - before;
-            let mut figures = of_tally(&mut tally, used);
-            figures.push(("failed", tally.failed as f64, Less));
-            Ok(figures)
-        },
-    },
-    Load {
-        name: "idle",
-        title: "4 000 idle sessions",
-        once: true,
-        run: |proxy, _, _| {
-            const SESSIONS: usize = 4000;
-            let began = proxy.restart()?;
-            let (before, resident) = (measure::memory(proxy.id()), measure::resident(proxy.id()));
-            let held = client::hold(proxy.address, SESSIONS)?;
-            // What is given back later is not held.
-            std::thread::sleep(Duration::from_secs(2));
-            let used = measure::memory(proxy.id()).saturating_sub(before);
-            let cpu = measure::cpu(proxy.id());
-            std::thread::sleep(Duration::from_secs(2));
-            let cpu = measure::cpu(proxy.id()) - cpu;
-            drop(held);
-            Ok(vec![
-                ("KiB per session", used as f64 / 1024.0 / SESSIONS as f64, Less),
-                ("CPU %", cpu.as_secs_f64() / 2.0 * 100.0, Less),
-                ("MiB resident at start", resident as f64 / 1024.0 / 1024.0, Less),
-                ("ms to start", began.as_secs_f64() * 1e3, Less),
-            ])
-        },
-    },
+impl Load {
+    /// It takes long, and comes out the same each time.
+    pub fn once(&self) -> bool {
+        matches!(self.work, Work::Idle { .. })
+    }
+
+    fn new(panel: &'static str, name: &str, title: &str, shape: Shape, work: Work) -> Self {
+        Self { name: name.into(), title: title.into(), panel, shape, work, base: None, ours_only: false }
+    }
+
+    fn beside(self, base: &str) -> Self {
+        Self { base: Some(base.into()), ..self }
+    }
+}
+
+/// Panels by name, with their titles, in the order in which they are run.
+pub const PANELS: &[(&str, &str)] = &[
+    ("bulk", "Bulk, one session"),
+    ("ask", "Requests on sessions that stay"),
+    ("connect", "A session for each request"),
+    ("idle", "Idle sessions"),
+    ("tls", "TLS 1.3 with clients"),
+    ("tls-both", "TLS 1.3 with clients and with backends"),
+    ("backends", "2 and 1 000 backends"),
+    ("listeners", "1 and 500 listeners"),
+    ("workers", "1 and 2 workers on one CPU"),
 ];
 
-fn bulk(proxy: &Proxy, load: impl Fn(SocketAddr) -> io::Result<f64>) -> io::Result<Figures> {
-    let before = measure::cpu(proxy.id());
-    let began = std::time::Instant::now();
-    let rate = load(proxy.address)?;
-    let gigabytes = rate * began.elapsed().as_secs_f64() / 1e9;
-    let used = measure::cpu(proxy.id()) - before;
-    Ok(vec![("Gb/s", rate * 8.0 / 1e9, More), ("CPU s/GB", used.as_secs_f64() / gigabytes, Less)])
+/// All of them.
+pub fn all() -> Vec<Load> {
+    let mut loads = vec![
+        Load::new("bulk", "down", "bulk, from the backend to the client, one session", PLAIN, Work::Down),
+        Load::new("bulk", "up", "bulk, from the client to the backend, one session", PLAIN, Work::Up),
+    ];
+    loads.extend(asks());
+    loads.push(Load::new("connect", "connect", "connect, 64 B and 64 B back, close; 32 at once", PLAIN, Work::Connect));
+    let idle = Work::Idle { sessions: 5000 };
+    loads.push(Load::new("idle", "idle", "5 000 idle sessions", PLAIN, idle));
+    loads.extend(secure("tls", "TLS", Tls::Client));
+    loads.extend(secure("tls-both", "TLS on both sides", Tls::Both));
+    loads.extend(backends());
+    loads.extend(grown("listeners", [("1", SMALL), ("500", Shape { listeners: 500, ..SMALL })], "listener"));
+    loads.extend(grown("workers", [("1", SMALL), ("2", Shape { workers: 2, ..SMALL })], "worker"));
+    loads
 }
 
-fn ask(proxy: &Proxy, sessions: usize, size: usize, span: Duration) -> io::Result<Figures> {
-    // The sessions are opened before, so that they are not in the CPU time of a round trip.
-    let asked = client::Askers::open(proxy.address, sessions, size)?;
-    let mut before = Duration::ZERO;
-    let mut tally = asked.run(span, || before = measure::cpu(proxy.id()))?;
-    let used = measure::cpu(proxy.id()) - before;
-    Ok(of_tally(&mut tally, used))
-}
-
-fn of_tally(tally: &mut client::Tally, used: Duration) -> Figures {
+/// From one session to as many as descriptors allow: two of each are in the proxy, and two in this program.
+fn asks() -> Vec<Load> {
+    let ask =
+        |name: &str, title: &str, sessions, size| Load::new("ask", name, title, PLAIN, Work::Ask { sessions, size });
     vec![
-        ("a second", tally.rate(), More),
-        ("CPU µs each", used.as_secs_f64() * 1e6 / tally.done.max(1) as f64, Less),
-        ("p50 µs", tally.percentile(0.5), Less),
-        ("p99 µs", tally.percentile(0.99), Less),
-        ("p99.9 µs", tally.percentile(0.999), Less),
+        ask("rr1-64", "64 B and 64 B back, one session", 1, 64),
+        ask("rr64-64", "64 B and 64 B back, 64 sessions", 64, 64),
+        ask("rr1-16k", "16 KiB and 16 KiB back, one session", 1, 16384),
+        ask("rr64-16k", "16 KiB and 16 KiB back, 64 sessions", 64, 16384),
+        ask("rr1000-64", "64 B and 64 B back, 1 000 sessions", 1000, 64).beside("rr64-64"),
+        ask("rr4000-64", "64 B and 64 B back, 4 000 sessions", 4000, 64).beside("rr64-64"),
+        ask("rr8000-64", "64 B and 64 B back, 8 000 sessions", 8000, 64).beside("rr64-64"),
     ]
+}
+
+fn secure(panel: &'static str, title: &str, tls: Tls) -> Vec<Load> {
+    let load = |name: &str, what: &str, work| {
+        Load::new(panel, &format!("{panel}-{name}"), &format!("{title}: {what}"), Shape { tls, ..PLAIN }, work)
+    };
+    vec![
+        load("down", "bulk, from the backend to the client, one session", Work::Down),
+        load("up", "bulk, from the client to the backend, one session", Work::Up),
+        load("rr16", "64 B and 64 B back, 16 sessions", Work::Ask { sessions: 16, size: 64 }),
+        load("connect", "full handshake, 64 B and 64 B back, close; 16 at once", Work::Connect),
+    ]
+}
+
+/// The policies of ours.
+pub const POLICIES: [&str; 9] =
+    ["round_robin", "random", "least_connections", "p2c", "peak_ewma", "maglev", "rendezvous", "ring_hash", "first"];
+
+/// Every policy of ours; the others' own one stands beside round robin.
+fn backends() -> Vec<Load> {
+    let of = |policy| {
+        let small = Shape { policy, ..SMALL };
+        let sizes = [(format!("{policy}-2"), small), (format!("{policy}-1000"), Shape { backends: 1000, ..small })];
+        let sizes = sizes.each_ref().map(|(name, shape)| (name.as_str(), *shape));
+        let mut loads = grown("backends", sizes, "");
+        for load in &mut loads {
+            let words = format!("{policy}, {} backends", if load.shape.backends == 2 { "2" } else { "1 000" });
+            load.title = format!("{words}: {}", of_work(load.work));
+            load.ours_only = policy != "round_robin";
+        }
+        loads
+    };
+    POLICIES.into_iter().flat_map(of).collect()
+}
+
+/// The same for little and for much.
+fn grown(panel: &'static str, sizes: [(&str, Shape); 2], noun: &str) -> Vec<Load> {
+    let mut loads = Vec::new();
+    for (suffix, work) in [("rr64", Work::Ask { sessions: 64, size: 64 }), ("connect", Work::Connect)] {
+        let name = |size: &str| format!("{panel}-{size}-{suffix}");
+        for (size, shape) in sizes {
+            let many = if size == "1" { "" } else { "s" };
+            let load = Load::new(panel, &name(size), &format!("{size} {noun}{many}: {}", of_work(work)), shape, work);
+            loads.push(if size == sizes[0].0 { load } else { load.beside(&name(sizes[0].0)) });
+        }
+    }
+    loads
+}
+
+fn of_work(work: Work) -> &'static str {
+    match work {
+        Work::Connect => "connect, 64 B and 64 B back, close",
+        _ => "64 B and 64 B back, 64 sessions",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_bases_exist() {
+        let loads = all();
+        let mut names: Vec<_> = loads.iter().map(|load| &load.name).collect();
+        names.sort();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
+        for load in &loads {
+            assert!(PANELS.iter().any(|(panel, _)| *panel == load.panel), "{}", load.name);
+            if let Some(base) = &load.base {
+                let base = loads.iter().find(|other| other.name == *base).expect("its base is a load");
+                assert_eq!((base.panel, base.ours_only), (load.panel, load.ours_only), "{}", load.name);
+            }
+        }
+    }
 }

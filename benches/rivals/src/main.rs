@@ -1,82 +1,112 @@
 //! The same client and backend through one proxy after another: how much, how fast, and for how much CPU time.
 //!
-//! Rounds are interleaved, so that whatever else the machine does meets all alike, and what is compared are medians.
 //! The proxy has the first CPU for itself; client and backend share the second.
 
 mod backend;
+mod callgrind;
+mod certificates;
 mod client;
+mod contest;
+mod figures;
+mod leftovers;
 mod loads;
 mod measure;
+mod order;
 mod proxies;
 mod report;
-mod wire;
+mod shape;
+mod site;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 
-use loads::Load;
-use proxies::Proxy;
+use loads::{Load, PANELS};
+use proxies::{KINDS, Kind};
 use report::Report;
+use site::Site;
 
-/// Compares proxies. Programs are found by name, or taken from HAPROXY, NGINX, ENVOY, TRAEFIK and PEERWAY.
+/// Compares what proxies make of the same client and backend, on this machine, in one run.
+///
+/// Proxies: peerway, haproxy, nginx, envoy, traefik. Programs are found by name, or taken from the variables PEERWAY,
+/// HAPROXY, NGINX, ENVOY and TRAEFIK. One that is missing, dies or alters bytes is reported, and the others go on.
 #[derive(Debug, Parser)]
+#[command(after_help = after_help())]
 struct Arguments {
     /// How often each proxy meets each load.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long each load lasts, seconds.
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
-    /// Only these proxies.
-    #[arg(long, value_delimiter = ',')]
+    /// Only these proxies, with commas between.
+    #[arg(long, value_delimiter = ',', value_parser = KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>())]
     proxies: Vec<String>,
-    /// Only these loads.
+    /// Only these panels of loads, with commas between.
+    #[arg(long, value_delimiter = ',', value_parser = PANELS.iter().map(|(name, _)| *name).collect::<Vec<_>>())]
+    panels: Vec<String>,
+    /// Only these loads, with commas between. With --callgrind: only these setups, as `plain` or `maglev`.
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
-    /// Where `rivals.json`, `rivals.md` and `rivals.svg` are written.
+    /// The folder for `rivals.json`, `rivals.md` and `rivals.svg`, or `callgrind.json`.
     #[arg(long, default_value = ".")]
     out: PathBuf,
+    /// Keep what `rivals.json` in that folder says of other loads, if it is of this machine.
+    #[arg(long)]
+    add: bool,
+    /// Count instead what Peerway does for a round trip and for a connection: its own instructions and its calls of the
+    /// system, with growing numbers of backends, listeners and workers. Needs valgrind.
+    #[arg(long)]
+    callgrind: bool,
 }
 
 fn main() {
     let arguments = Arguments::parse();
-    measure::pin(measure::LOAD_CPU);
+    if let Err(error) = compare(&arguments) {
+        eprintln!("rivals: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
-    let backend = backend::start();
+    let mut loads = loads::all();
+    if !arguments.callgrind {
+        if let Some(unknown) = arguments.loads.iter().find(|name| loads.iter().all(|load| load.name != **name)) {
+            return Err(format!("there is no load {unknown}; see --help").into());
+        }
+        loads.retain(|load| wanted(&arguments.loads, &load.name) && wanted(&arguments.panels, load.panel));
+    }
+    let kinds: Vec<&'static Kind> = KINDS.iter().filter(|kind| wanted(&arguments.proxies, kind.name)).collect();
     let span = Duration::from_secs_f64(arguments.seconds);
-    let mut proxies: Vec<Proxy> = Vec::new();
-    for kind in proxies::KINDS.iter().filter(|kind| wanted(&arguments.proxies, kind.name)) {
-        match Proxy::start(kind, backend) {
-            Ok(proxy) => proxies.push(proxy),
-            Err(error) => eprintln!("{}: left out: {error}", kind.name),
-        }
+    let mut report = Report::new(&loads, span);
+    if arguments.add && !arguments.callgrind {
+        report.keep(&arguments.out)?;
     }
-    for proxy in &proxies {
-        // Figures of a proxy that alters bytes mean nothing.
-        client::verify(proxy.address).unwrap_or_else(|error| panic!("{}: {error}", proxy.name()));
-        println!("{}: {}: bytes are right", proxy.name(), proxy.version);
+    measure::pin(measure::LOAD_CPU);
+    let site = Site::open()?;
+    if arguments.callgrind {
+        let wanted = |name: &str| wanted(&arguments.loads, name);
+        return Ok(callgrind::run(&KINDS[0], &site, &wanted, &arguments.out)?);
     }
-    let loads: Vec<&Load> = loads::ALL.iter().filter(|load| wanted(&arguments.loads, load.name)).collect();
-    let mut report = Report::new(&proxies, arguments.rounds, span);
-    for round in 0..arguments.rounds {
-        for load in &loads {
-            if load.once && round > 0 {
-                continue;
-            }
-            for index in 0..proxies.len() {
-                // Another one is first each time.
-                let proxy = &mut proxies[(index + round) % report.proxies.len()];
-                match (load.run)(proxy, backend, span) {
-                    Ok(figures) => {
-                        println!("round {} {} {}: {}", round + 1, load.name, proxy.name(), report::line(&figures));
-                        report.add(load.name, proxy.name(), &figures);
-                    }
-                    Err(error) => println!("round {} {} {}: {error}", round + 1, load.name, proxy.name()),
-                }
-            }
-        }
+    contest::run(&kinds, &loads, &site, arguments.rounds as usize, span, &mut report);
+    Ok(report.write(&arguments.out)?)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.1 to 3600".into()),
     }
-    report.write(&arguments.out).expect("the report is written");
+}
+
+fn after_help() -> String {
+    let mut help = String::from("Panels and their loads:\n");
+    for (panel, title) in PANELS {
+        let names = |load: &Load| (load.panel == *panel).then(|| load.name.clone());
+        let names: Vec<_> = loads::all().iter().filter_map(names).collect();
+        help += &format!("  {panel}: {title}\n      {}\n", names.join(" "));
+    }
+    help
 }
