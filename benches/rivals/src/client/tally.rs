@@ -87,3 +87,32 @@ impl<F: FnOnce()> Count<F> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn nothing_counts_before_each_has_had_an_answer() {
+        let counting = Cell::new(false);
+        let mut count = Count::new(2, Duration::ZERO, || counting.set(true));
+        let then = Instant::now();
+        std::thread::sleep(Duration::from_millis(300));
+        count.note(then, true);
+        assert!(count.goes_on().expect("in time") && !counting.get(), "one is cold");
+        count.note(then, true);
+        assert!(count.goes_on().expect("in time") && counting.get());
+        count.note(then, false);
+        assert!(!count.goes_on().expect("in time"), "its span is over");
+        assert_eq!(count.tally.done, 1);
+    }
+
+    #[test]
+    fn a_share_of_spans_is_not_longer_than_its_percentile() {
+        let mut tally = Tally { nanos: (1..=1000).rev().map(|micros| micros * 1000).collect(), ..Tally::default() };
+        assert_eq!((tally.percentile(0.5), tally.percentile(0.99)), (500.0, 990.0));
+        assert!(Tally::default().of_something().is_err());
+    }
+}

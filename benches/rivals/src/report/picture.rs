@@ -27,7 +27,7 @@ struct Bars<'a> {
 
 impl Report {
     pub(super) fn picture(&self) -> String {
-        let mut columns = [MARGIN + 70; 2];
+        let mut columns = [MARGIN + 54; 2];
         let mut body = String::new();
         for (panel, title) in PANELS {
             let rows = self.bars(panel);
