@@ -26,8 +26,8 @@ const SESSIONS: usize = 64;
 const CONNECTIONS: usize = 200;
 /// Pairs of windows, of which the median counts: something else may fall into one of them.
 const PAIRS: usize = 3;
-/// Nobody is probed while it counts.
-const QUIET: Shape = Shape { probe_secs: 3600, ..SMALL };
+/// Nobody is probed, and no file is read again, while it counts.
+const QUIET: Shape = Shape { probe_secs: 3600, watch: false, ..SMALL };
 
 /// What one unit of work takes.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
