@@ -65,7 +65,9 @@ pub(super) async fn reload(state: &State, query: &Query) -> Result<Answer, Refus
 
 fn outcome(attempt: &Attempt) -> Answer {
     match attempt.result {
-        Verdict::Rejected if attempt.errors.is_empty() => problem(StatusCode::CONFLICT, attempt),
+        Verdict::Rejected if attempt.errors.is_empty() || !attempt.needs_restart.is_empty() => {
+            problem(StatusCode::CONFLICT, attempt)
+        }
         Verdict::Rejected => problem(StatusCode::UNPROCESSABLE_ENTITY, attempt),
         _ => answer::as_json(attempt),
     }
@@ -110,11 +112,11 @@ pub(super) async fn plan(state: &State, body: Bytes, is_json: bool) -> Result<An
         if body.is_empty() {
             return match origin.paths.is_empty() {
                 true => Err("this process was not started from files, so there is nothing on disk to compare".into()),
-                false => Ok(config::load(&origin.paths, &CATALOGUE, &origin.env)),
+                false => Ok(config::load_within(&origin.reach, &origin.paths, &CATALOGUE, &origin.env)),
             };
         }
         let sources = sources(&body, is_json, &origin.paths)?;
-        Ok(config::parse_all(&sources, &CATALOGUE, &origin.env))
+        Ok(config::parse_all(&origin.reach, &sources, &CATALOGUE, &origin.env))
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     let loaded = loaded.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -137,10 +139,11 @@ fn sources(body: &[u8], is_json: bool, paths: &[std::path::PathBuf]) -> Result<V
 }
 
 fn bad_config(errors: &Errors) -> Answer {
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    let needs_restart = errors.needs_restart();
+    let status = if needs_restart.is_empty() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::CONFLICT };
     let body = json!({
         "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),
-        "detail": errors.to_string(), "errors": errors,
+        "detail": errors.to_string(), "errors": errors, "needs_restart": needs_restart,
     });
     answer::with(status, HeaderValue::from_static("application/problem+json"), body.to_string())
 }

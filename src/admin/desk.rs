@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::plan::ChangeView;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Reach};
 use crate::sink::rfc3339;
 
 /// Attempts that are remembered.
@@ -29,6 +29,8 @@ pub struct Origin {
     pub paths: Vec<PathBuf>,
     /// Variables for `${…}`.
     pub env: fn(&str) -> Option<String>,
+    /// What of the file system this process can reach.
+    pub reach: Reach,
 }
 
 /// Who wants a change.
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     fn desk() -> (Desk, mpsc::Receiver<Wish>) {
-        Desk::new(Origin { paths: Vec::new(), env: |_| None })
+        Desk::new(Origin { paths: Vec::new(), env: |_| None, reach: Reach::default() })
     }
 
     #[test]

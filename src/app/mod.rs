@@ -9,6 +9,7 @@ mod limits;
 mod logging;
 mod pools;
 mod reload;
+mod sandbox;
 mod signals;
 mod sockets;
 mod systemd;
@@ -26,10 +27,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Attendance, Bidding, Origin};
 use crate::config::Loaded;
+use crate::config::plan::Sandbox;
 
 pub use limits::raise_descriptor_limit;
 pub use logging::Logging;
 pub use start::StartError;
+pub use upgrade::{HELPER, Program, start_on_request};
 
 /// How a process that served came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +51,19 @@ struct Running {
     sockets: Arc<sockets::Sockets>,
     attendance: Arc<Attendance>,
     manager: Arc<systemd::Manager>,
+    /// They stand for as long as the process lives.
+    _walls: Option<sandbox::Walls>,
 }
 
 /// How this process came to be.
 struct Birth {
-    program: upgrade::Program,
+    /// What starts the next one.
+    starter: upgrade::Starter,
+    /// The sandbox, if it is in one.
+    walls: Option<sandbox::Walls>,
+    /// CPUs that it may use.
+    cpus: usize,
+    manager: systemd::Manager,
     /// To the process that it is to replace.
     link: Option<std::os::fd::OwnedFd>,
     /// Sockets of the service manager.
@@ -101,20 +112,36 @@ impl Drop for AcceptorGuard {
     }
 }
 
+impl Birth {
+    /// Takes what this process was given, and enters the sandbox. Up to here there is one thread; all others are inside.
+    fn of_this_process(given: Vec<systemd::Given>, configured: &Configured) -> Result<Self, StartError> {
+        let link = upgrade::inherited_link().map_err(StartError::Runtime)?;
+        // These have to be asked from outside.
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        let manager = systemd::Manager::from_environment();
+        let program = upgrade::Program::of_this_process().map_err(StartError::Runtime)?;
+        let starter = match configured.loaded.plan.sandbox {
+            Sandbox::Off => upgrade::Starter::here(program),
+            Sandbox::On | Sandbox::Strict => upgrade::Starter::outside(&program).map_err(StartError::Runtime)?,
+        };
+        let walls = sandbox::enter(&configured.loaded).map_err(StartError::Sandbox)?;
+        Ok(Self { starter, walls, cpus, manager, link, given })
+    }
+}
+
 /// Runs a proxy until a signal ends it. Blocks; the calling thread becomes the control thread.
 ///
 /// # Errors
 /// Something could not be bound, opened or started; nothing is left running.
 pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
     let given = systemd::given_sockets().map_err(StartError::Given)?;
-    let program = upgrade::Program::of_this_process().map_err(StartError::Runtime)?;
-    let link = upgrade::inherited_link().map_err(StartError::Runtime)?;
+    let birth = Birth::of_this_process(given, &configured)?;
     let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let ended = control.block_on(async {
         // Before anything is bound, so that no signal meets the default action once clients are here.
         let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let (running, succession) = start::start(configured, logging, Birth { program, link, given }).await?;
+        let (running, succession) = start::start(configured, logging, birth).await?;
         tokio::spawn(extra);
         Ok(drain::live_and_drain(running, succession, &mut signals).await)
     });

@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::assembly::{Assembly, Prepared};
 use super::pools::Pools;
 use super::sockets::Sockets;
-use super::systemd::{Manager, Store};
-use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Program, Upgrader};
+use super::systemd::Store;
+use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Upgrader};
 use super::worker::{Arrival, Job};
 use super::{
     Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, tls, watchdog, worker,
@@ -54,6 +54,8 @@ pub enum StartError {
     Given(String),
     /// The process that is to be replaced does not let this one take over.
     Upgrade(String),
+    /// The sandbox that is asked for is not to be had.
+    Sandbox(String),
     /// Threads or signals are not to be had.
     Runtime(io::Error),
 }
@@ -84,6 +86,7 @@ impl fmt::Display for StartError {
             Self::State(error) => f.write_str(error),
             Self::Given(error) => write!(f, "socket activation: {error}"),
             Self::Upgrade(error) => write!(f, "cannot take over: {error}"),
+            Self::Sandbox(error) => write!(f, "sandbox: {error}"),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -106,17 +109,17 @@ fn remedy(error: &io::Error) -> &'static str {
 pub(super) async fn start(
     configured: Configured,
     logging: Arc<Logging>,
-    birth: Birth,
+    mut birth: Birth,
 ) -> Result<(Running, Succession), StartError> {
-    let Birth { program, link, given } = birth;
+    let (link, given) = (birth.link.take(), std::mem::take(&mut birth.given));
     let Some(link) = link else {
         let estate = activation::estate(&configured.loaded.plan, given).map_err(StartError::Given)?;
-        return start_all(configured, logging, program, &mut None, estate).await;
+        return start_all(configured, logging, birth, &mut None, estate).await;
     };
     let (heir, estate) = Heir::meet(link).await.map_err(StartError::Upgrade)?;
     estate.speak();
     let mut heir = Some(heir);
-    let started = start_all(configured, logging, program, &mut heir, estate).await;
+    let started = start_all(configured, logging, birth, &mut heir, estate).await;
     if let (Err(error), Some(heir)) = (&started, heir) {
         heir.fails(error.to_string()).await;
     }
@@ -125,15 +128,20 @@ pub(super) async fn start(
 
 /// Starts everything, in the order in which it can fail without harm.
 async fn start_all(
-    configured: Configured,
+    mut configured: Configured,
     logging: Arc<Logging>,
-    program: Program,
+    birth: Birth,
     heir: &mut Option<Heir>,
     mut estate: Estate,
 ) -> Result<(Running, Succession), StartError> {
+    let Birth { starter, walls, cpus, manager, .. } = birth;
+    if let Some(walls) = &walls {
+        walls.tell();
+        configured.origin.reach = walls.reach.clone();
+    }
     let descriptors = limits::raise_descriptor_limit();
     let plan = configured.loaded.plan.clone();
-    let workers = worker_count(&plan);
+    let workers = plan.workers.threads.map_or(cpus, |threads| threads.get());
     let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
     let endpoints = bind_endpoints(&plan, &mut estate)?;
     let admin_tls =
@@ -150,7 +158,7 @@ async fn start_all(
         orders,
         zone: plan.zone.clone(),
     };
-    let manager = Arc::new(Manager::from_environment());
+    let manager = Arc::new(manager);
     let (desk, wishes) = Desk::new(configured.origin);
     let (upgrades, upgrade_wishes) = Upgrades::new();
     let pipes = limits::budget(descriptors, limits::open_descriptors(), workers).pipes;
@@ -213,7 +221,7 @@ async fn start_all(
     let upgrader = Upgrader {
         state: state.clone(),
         sockets: sockets.clone(),
-        program,
+        starter,
         doors,
         endpoints: offers(&plan, &endpoints).map_err(StartError::Runtime)?,
         exports,
@@ -233,7 +241,7 @@ async fn start_all(
     tokio::spawn(upgrader.run(upgrade_wishes));
     tokio::spawn(state.elders.clone().watch());
     Ok((
-        Running { state, workers: handles, acceptors, sockets, attendance, manager },
+        Running { state, workers: handles, acceptors, sockets, attendance, manager, _walls: walls },
         Succession { replaced, biddings },
     ))
 }
@@ -288,11 +296,6 @@ fn bind_endpoints(plan: &Plan, estate: &mut Estate) -> Result<Vec<Endpoint>, Sta
 fn state_file_error(plan: &Plan, error: &io::Error) -> StartError {
     let path = plan.state_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     StartError::State(format!("state_file {path}: {error}"))
-}
-
-fn worker_count(plan: &Plan) -> usize {
-    let auto = || std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-    plan.workers.threads.map_or_else(auto, |threads| threads.get())
 }
 
 /// Starts the data threads; they have nothing to accept from yet.

@@ -55,7 +55,7 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
 
 /// Watches the folders that hold files now, and those in which others may appear that `include` means.
 async fn watch(folders: &mut Folders, desk: &Arc<Desk>) {
-    let Origin { paths, env } = desk.origin().clone();
+    let Origin { paths, env, .. } = desk.origin().clone();
     let find = move || {
         let found = Whereabouts::of(&paths, &env);
         ([&*paths, &*found.files, &*found.folders].concat(), found)

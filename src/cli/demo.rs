@@ -20,7 +20,7 @@ use super::{environment, run};
 use crate::admin::Origin;
 use crate::app::Configured;
 use crate::balance::CATALOGUE;
-use crate::config::{self, Source};
+use crate::config::{self, Reach, Source};
 
 const NAMES: [&str; 3] = ["red", "green", "blue"];
 
@@ -32,12 +32,12 @@ pub(super) fn demo() -> ExitCode {
     };
     let text = yaml(&backends);
     let source = Source { path: "demo.yaml".into(), text: text.clone() };
-    let loaded = match config::parse_all(&[source], &CATALOGUE, &environment) {
+    let loaded = match config::parse_all(&Reach::default(), &[source], &CATALOGUE, &environment) {
         Ok(loaded) => loaded,
         Err(errors) => return fail(&errors.to_string()),
     };
     eprint!("{}", invitation(&text));
-    let origin = Origin { paths: Vec::new(), env: environment };
+    let origin = Origin { paths: Vec::new(), env: environment, reach: Reach::default() };
     run::serve(Configured { loaded, origin }, serve_all(backends))
 }
 

@@ -16,10 +16,13 @@ mod schema;
 mod table;
 mod upgrade;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::app::HELPER;
 
 /// Exit codes are part of the contract: 0 well, 1 failed, 2 usage, 78 bad configuration.
 const BAD_CONFIG: u8 = 78;
@@ -82,6 +85,13 @@ enum Command {
     Schema,
     /// Print the annotated reference configuration
     Reference,
+    /// Be the helper of a process in a sandbox, which starts this itself
+    #[command(name = HELPER, hide = true)]
+    Starter {
+        /// What to start
+        #[arg(last = true, required = true)]
+        line: Vec<OsString>,
+    },
 }
 
 /// Runs the program and gives its exit code.
@@ -104,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(client) => asked(upgrade::upgrade(&client)),
         Command::Schema => schema::schema(),
         Command::Reference => schema::reference(),
+        Command::Starter { line } => run::help(line),
     }
 }
 

@@ -33,6 +33,8 @@ struct Attempt {
     #[serde(default)]
     errors: Vec<serde::de::IgnoredAny>,
     #[serde(default)]
+    needs_restart: Vec<serde::de::IgnoredAny>,
+    #[serde(default)]
     changes: Vec<serde::de::IgnoredAny>,
     #[serde(default)]
     changes_left_out: usize,
@@ -100,7 +102,7 @@ impl Attempt {
     fn judge(&self) -> Result<(), CliError> {
         let detail = self.detail.clone().unwrap_or_default();
         match self.result.as_str() {
-            "rejected" if !self.errors.is_empty() => Err(CliError::BadConfig(detail)),
+            "rejected" if !self.errors.is_empty() && self.needs_restart.is_empty() => Err(CliError::BadConfig(detail)),
             "rejected" => Err(CliError::Failed(detail)),
             "rolled_back" => Err(CliError::Failed(format!("taken back: {detail}"))),
             _ => match &self.guard {

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where: gathered, sorted, one a line.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -34,12 +34,21 @@ impl fmt::Display for ConfigError {
 /// Everything that is wrong, sorted by file, line and column; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Errors(Vec<ConfigError>);
+pub struct Errors {
+    all: Vec<ConfigError>,
+    #[serde(skip)]
+    out_of_reach: Vec<String>,
+}
 
 impl Errors {
     /// In the order of their places.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
-        self.0.iter()
+        self.all.iter()
+    }
+
+    /// The paths that a restart would bring within reach, if nothing else is wrong: see [`super::Reach`].
+    pub fn needs_restart(&self) -> &[String] {
+        &self.out_of_reach
     }
 }
 
@@ -48,7 +57,7 @@ impl IntoIterator for Errors {
     type IntoIter = std::vec::IntoIter<ConfigError>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.all.into_iter()
     }
 }
 
@@ -64,7 +73,7 @@ impl<'a> IntoIterator for &'a Errors {
 impl fmt::Display for Errors {
     /// One error a line, without a newline after the last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.0.iter().enumerate() {
+        for (i, error) in self.all.iter().enumerate() {
             if i > 0 {
                 f.write_str("\n")?;
             }
@@ -91,6 +100,9 @@ pub(super) struct Report {
     errors: Vec<ConfigError>,
     warnings: Vec<ConfigError>,
     seen: HashSet<(Place, String)>,
+    /// Paths that this process cannot reach, each once, and how many of the errors are about them.
+    out_of_reach: BTreeSet<String>,
+    about_reach: usize,
 }
 
 impl Report {
@@ -121,6 +133,20 @@ impl Report {
         }
     }
 
+    /// Records a file or folder that cannot be reached without a restart, and why.
+    pub(super) fn out_of_reach(&mut self, at: Place, path: &str, file: &Path, why: &str) {
+        let file = one_line(&file.display().to_string());
+        let before = self.errors.len();
+        self.error(at, path, format!("needs restart: {file}: {why}"));
+        self.about_reach += self.errors.len() - before;
+        self.out_of_reach.insert(file);
+    }
+
+    /// Whether all that is named can be reached.
+    pub(super) fn is_within_reach(&self) -> bool {
+        self.out_of_reach.is_empty()
+    }
+
     /// Records something that works but is probably not meant.
     pub(super) fn warn(&mut self, at: Place, path: &str, message: impl Into<String>) {
         let warning = self.located(at, path, &message.into());
@@ -141,7 +167,12 @@ impl Report {
     pub(super) fn finish(mut self) -> Result<(Vec<PathBuf>, Vec<ConfigError>), Errors> {
         self.errors.sort();
         self.warnings.sort();
-        if self.errors.is_empty() { Ok((self.files, self.warnings)) } else { Err(Errors(self.errors)) }
+        if self.errors.is_empty() {
+            return Ok((self.files, self.warnings));
+        }
+        let only_reach = self.about_reach == self.errors.len();
+        let out_of_reach = if only_reach { self.out_of_reach.into_iter().collect() } else { Vec::new() };
+        Err(Errors { all: self.errors, out_of_reach })
     }
 
     fn located(&self, at: Place, path: &str, message: &str) -> ConfigError {

@@ -1,7 +1,8 @@
 //! Configuration: files in, a [`plan::Plan`] or every error at once out.
 //!
 //! `yaml` parses text into a `tree` that keeps every place, `expand` fills in variables, `files` follows `include` and merges,
-//! `check` compares the result with the one table of `keys`, `decode` builds the plan.
+//! `check` compares the result with the one table of `keys`, `needs` finds what lies in the file system, `decode` builds the
+//! plan.
 
 mod address;
 mod check;
@@ -12,7 +13,9 @@ mod expand;
 mod files;
 mod hint;
 mod keys;
+mod needs;
 pub mod plan;
+mod reach;
 mod reference;
 mod scalar;
 mod schema;
@@ -31,6 +34,7 @@ pub use error::{ConfigError, Errors};
 pub use expand::Env;
 pub use files::Source;
 pub(crate) use hint::{hint, listing};
+pub use reach::{NAMES, Need, Needed, Reach};
 pub use settings::{Leaf, MASK, Setting, content_hash};
 
 use error::Report;
@@ -136,13 +140,21 @@ pub struct Loaded {
     pub hash: String,
     /// What works but is probably not meant.
     pub warnings: Vec<ConfigError>,
+    /// What it names that lies in the file system, and the files that were read.
+    pub needs: Vec<Needed>,
 }
 
 /// Reads the files and folders at `paths`, and what they include.
 pub fn load(paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
+    load_within(&Reach::default(), paths, catalogue, env)
+}
+
+/// The same for a process that can reach only so much. What it cannot reach is not tried, and is an error: see
+/// [`Errors::needs_restart`].
+pub fn load_within(reach: &Reach, paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
     let mut report = Report::default();
-    let documents = files::load_all(paths, env, &mut report);
-    resolve(documents, catalogue, report)
+    let documents = files::load_all(paths, env, reach, &mut report);
+    resolve(documents, catalogue, reach, report)
 }
 
 /// Reads one document from memory; `name` stands for its file in errors, and its folder is where relative paths
@@ -150,14 +162,15 @@ pub fn load(paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Lo
 pub fn parse(name: &str, text: &str, catalogue: &Catalogue, env: Env<'_>) -> Result<Plan, Errors> {
     let mut report = Report::default();
     let documents = files::parse_one(name, text, env, &mut report);
-    resolve(documents, catalogue, report).map(|loaded| loaded.plan)
+    resolve(documents, catalogue, &Reach::default(), report).map(|loaded| loaded.plan)
 }
 
-/// Reads documents from memory that together are one configuration: what [`read`] gives, with nothing more to include.
-pub fn parse_all(sources: &[Source], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
+/// Reads documents from memory that together are one configuration: what [`read`] gives, with nothing more to include. Files
+/// that they name are read as by [`load_within`].
+pub fn parse_all(reach: &Reach, sources: &[Source], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
     let mut report = Report::default();
     let documents = files::parse_all(sources, env, &mut report);
-    resolve(documents, catalogue, report)
+    resolve(documents, catalogue, reach, report)
 }
 
 /// The text of the files and folders at `paths` and of what they include, without a judgement on what it says.
@@ -166,7 +179,7 @@ pub fn parse_all(sources: &[Source], catalogue: &Catalogue, env: Env<'_>) -> Res
 /// A file cannot be read, or is no YAML.
 pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
     let mut report = Report::default();
-    let documents = files::load_all(paths, env, &mut report);
+    let documents = files::load_all(paths, env, &Reach::default(), &mut report);
     if documents.complete { Ok(documents.sources) } else { report.finish().map(|_| documents.sources) }
 }
 
@@ -174,7 +187,7 @@ pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
 /// it is their [`Loaded::hash`]. What cannot be read is part of it, too.
 pub fn fingerprint(paths: &[PathBuf], env: Env<'_>) -> String {
     let mut report = Report::default();
-    let documents = files::load_all(paths, env, &mut report);
+    let documents = files::load_all(paths, env, &Reach::default(), &mut report);
     let unread = documents.unread.iter().map(String::as_str);
     content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread))
 }
@@ -193,7 +206,7 @@ pub struct Whereabouts {
 impl Whereabouts {
     /// Of the files at `paths` and those they include.
     pub fn of(paths: &[PathBuf], env: Env<'_>) -> Self {
-        let documents = files::load_all(paths, env, &mut Report::default());
+        let documents = files::load_all(paths, env, &Reach::default(), &mut Report::default());
         let mut found = Self::default();
         for (folders, names) in documents.includes.iter().map(|pattern| files::places(pattern)) {
             found.folders.extend(folders);
@@ -227,14 +240,17 @@ pub fn reference(catalogue: &Catalogue) -> String {
     reference::render(catalogue)
 }
 
-fn resolve(documents: Documents, catalogue: &Catalogue, mut report: Report) -> Result<Loaded, Errors> {
+fn resolve(documents: Documents, catalogue: &Catalogue, reach: &Reach, mut report: Report) -> Result<Loaded, Errors> {
     let complete = documents.complete;
     let hash = content_hash(documents.sources.iter().map(|source| source.text.as_str()));
     let root = files::merge(documents, &mut report);
     check::check(&root, catalogue, &mut report);
+    let mut needs = needs::needs(&root, reach, &mut report);
     let mut plan = decode::plan(&root, complete, catalogue, &mut report);
     if report.is_clean() {
         plan.settings = Arc::new(show::show(&root, catalogue, &report));
     }
-    report.finish().map(|(files, warnings)| Loaded { plan, files, hash, warnings })
+    let (files, warnings) = report.finish()?;
+    needs.extend(files.iter().map(|file| Needed { path: file.clone(), need: Need::Read }));
+    Ok(Loaded { plan, files, hash, warnings, needs })
 }

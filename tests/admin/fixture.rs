@@ -149,7 +149,7 @@ async fn state(plan: &Plan, runtime: tokio::runtime::Handle) -> State {
         runtimes: vec![runtime],
         reloads: Arc::new(Reloads::new(SystemTime::now())),
         overrides: tools.overrides.clone(),
-        desk: Arc::new(Desk::new(Origin { paths: Vec::new(), env: |_| None }).0),
+        desk: Arc::new(Desk::new(Origin { paths: Vec::new(), env: |_| None, reach: Default::default() }).0),
         log_dropped: Arc::default(),
         elders: Arc::default(),
         upgrades: Arc::new(Upgrades::new().0),

@@ -118,13 +118,13 @@ fn unknown_and_duplicate_keys() {
         (
             top("'': 1"),
             &[
-                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
+                r#"1:1: "": unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `sandbox`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`"#,
             ],
         ),
         (
             top("1: 2"),
             &[
-                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
+                "1:1: 1: unknown key; here may stand `version`, `include`, `workers`, `max_connections`, `overflow`, `max_rate`, `shutdown`, `upgrade`, `reload`, `state_file`, `zone`, `sandbox`, `admin`, `metrics`, `ready_when`, `log`, `defaults`, `listeners` and `pools`",
             ],
         ),
     ]);

@@ -26,6 +26,7 @@ mod proxy_out;
 mod reload;
 mod resets;
 mod routes;
+mod sandbox;
 mod shutdown;
 mod starttls;
 mod storm;

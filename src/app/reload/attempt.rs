@@ -47,7 +47,7 @@ pub(super) async fn load(origin: Origin) -> Result<Loaded, Why> {
         return Err(Why::NoFiles);
     }
     let read = move || {
-        config::load(&origin.paths, &CATALOGUE, &origin.env)
+        config::load_within(&origin.reach, &origin.paths, &CATALOGUE, &origin.env)
             .map_err(|errors| Why::Bad(errors, fingerprint(&origin.paths, &origin.env)))
     };
     match timeout(PATIENCE, tokio::task::spawn_blocking(read)).await {
@@ -83,6 +83,7 @@ impl Why {
             Self::Bad(errors, hash) => {
                 attempt.hash = Some(hash);
                 attempt.errors = errors.iter().cloned().collect();
+                attempt.needs_restart = errors.needs_restart().to_vec();
                 errors.to_string()
             }
             Self::Restart(keys) => format!("needs restart: {}", keys.join(", ")),

@@ -262,7 +262,8 @@ impl Reloader {
     /// Puts the configuration of before into force again; gives its generation.
     async fn go_back(&mut self, watching: &Watching) -> Result<u64, String> {
         let plan = Plan::clone(&watching.old);
-        let old = Loaded { plan, files: Vec::new(), hash: watching.old_hash.clone(), warnings: Vec::new() };
+        let hash = watching.old_hash.clone();
+        let old = Loaded { plan, files: Vec::new(), hash, warnings: Vec::new(), needs: Vec::new() };
         let before = self.assembly.state.live.load_full();
         let prepared = self.assembly.prepare(old).await.map_err(|error| error.to_string())?;
         let gone = self.assembly.commit(prepared).await;

@@ -45,11 +45,20 @@ pub(in crate::app) fn inherited_link() -> io::Result<Option<OwnedFd>> {
     if std::env::var_os(MARK).is_none() {
         return Ok(None);
     }
+    let no_socket = |error| io::Error::other(format!("{MARK} is set: {error}"));
+    inherited_socket().map(Some).map_err(no_socket)
+}
+
+/// The socket that this process was given as its standard input, in place of which it has none from now on.
+///
+/// # Errors
+/// It is something else: nobody but another process of ours is meant to start this one so.
+pub(super) fn inherited_socket() -> io::Result<OwnedFd> {
     let link = io::stdin().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     match rustix::net::sockopt::socket_domain(&link) {
-        Ok(rustix::net::AddressFamily::UNIX) => Ok(Some(link)),
-        _ => Err(io::Error::other(format!("{MARK} is set, and standard input is not the socket of an upgrade"))),
+        Ok(rustix::net::AddressFamily::UNIX) => Ok(link),
+        _ => Err(io::Error::other("standard input is not the socket to another process")),
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod heir;
 mod program;
+mod starter;
+mod trial;
 mod words;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,8 +26,10 @@ use crate::net::inherit::{FrameReader, FrameWriter, channel, frames};
 use crate::pool::Verdicts;
 
 pub(super) use heir::{Estate, Heir, Inheritance, inherited_link};
-pub(super) use program::Program;
-use program::Trial;
+pub use program::Program;
+pub(super) use starter::Starter;
+pub use starter::{HELPER, start_on_request};
+use trial::Trial;
 pub(super) use words::EndpointOffer;
 use words::{Address, GoAhead, Offer, Reply, VERSION, hear, say};
 
@@ -49,7 +53,7 @@ pub(super) type Exports = mpsc::Sender<oneshot::Sender<std::collections::BTreeMa
 pub(super) struct Upgrader {
     pub(super) state: Arc<admin::State>,
     pub(super) sockets: Arc<Sockets>,
-    pub(super) program: Program,
+    pub(super) starter: Starter,
     /// Of the endpoints; each has its socket once more here.
     pub(super) doors: watch::Sender<Door>,
     pub(super) endpoints: Vec<(EndpointOffer, OwnedFd)>,
@@ -113,7 +117,7 @@ impl Upgrader {
         self.state.upgrades.note(view.clone());
         let (ours, theirs) = channel().map_err(|error| error.to_string())?;
         let (mut reads, mut writes) = frames(ours.into()).map_err(|error| error.to_string())?;
-        let mut trial = self.program.start(theirs.into())?;
+        let mut trial = self.starter.start(theirs.into()).await?;
         view.new_pid = trial.id();
         self.state.upgrades.note(view.clone());
         tracing::info!(new_pid = view.new_pid, "upgrade: a new process is starting");
@@ -233,6 +237,7 @@ impl Upgrader {
             "another process has taken over; this one lives until its last session has ended"
         );
         trial.acquit();
+        self.starter.dismiss();
         self.state.life.enter(Stage::Leaving);
         // Nothing changes here any more: a process that leaves takes no other configuration.
         let _ = self.replaced.send(());

@@ -20,18 +20,21 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Catalogue;
 use super::error::Report;
 use super::keys::{self, find};
 use super::plan::{Keepalive, Plan, StreamTcp};
 use super::scalar;
 use super::section::{Found, Section, is_word};
 use super::tree::Node;
+use super::{Catalogue, TlsFiles};
 
 /// The plan that `root` describes; meaningless unless `report` stays without errors. References to pools are
 /// judged only when the tree is `complete`: else the pool may be in the file that could not be read.
 pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &mut Report) -> Plan {
     let root = Section::new(keys::ROOT, "", root.at).over(root, "");
+    // Files that cannot be reached are not broken.
+    let tls = if report.is_within_reach() { catalogue.tls } else { TlsFiles::UNREAD };
+    let catalogue = Catalogue { tls, ..*catalogue };
     let mut decoder = Decoder { root, complete, catalogue, report, bound: overlap::Bound::default(), zoned: None };
     let log = decoder.log();
     let admin = decoder.admin();
@@ -52,6 +55,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
         shutdown: decoder.shutdown(),
         upgrade: decoder.upgrade(),
         state_file: decoder.state_file(),
+        sandbox: decoder.sandbox(),
         reload: decoder.reload(),
         zone,
         admin,
@@ -70,7 +74,7 @@ type PoolNames = BTreeSet<Arc<str>>;
 struct Decoder<'a, 'r> {
     root: Section<'a>,
     complete: bool,
-    catalogue: &'r Catalogue,
+    catalogue: Catalogue,
     report: &'r mut Report,
     /// Every address something listens on.
     bound: overlap::Bound,

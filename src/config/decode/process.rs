@@ -9,7 +9,7 @@ use super::super::error::Place;
 use super::super::hint::{hint, quote};
 use super::super::plan::{
     AccessLog, AccessSink, Admin, AdminAddress, BindAddress, Log, LogFormat, MetricsEndpoint, Overflow, Protect,
-    Shutdown, Upgrade, Workers,
+    Sandbox, Shutdown, Upgrade, Workers,
 };
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
@@ -44,6 +44,11 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn upgrade(&self) -> Upgrade {
         let upgrade = self.root.section("upgrade");
         Upgrade { grace: upgrade.value("grace", off_or_duration), max_old: upgrade.value("max_old", size) }
+    }
+
+    pub(super) fn sandbox(&self) -> Sandbox {
+        let words = [("off", Sandbox::Off), ("on", Sandbox::On), ("strict", Sandbox::Strict)];
+        self.root.read("sandbox", word(&words)).unwrap_or_default()
     }
 
     pub(super) fn admin(&mut self) -> Option<Admin> {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Place, Report};
 use super::expand::{Env, expand};
+use super::needs;
+use super::reach::{Need, Needed, Reach};
 use super::scalar;
 use super::tree::{Node, Value};
 use super::yaml;
@@ -32,8 +34,8 @@ pub(super) struct Document {
 }
 
 /// Reads what is named on the command line and all that it includes, in order.
-pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, report: &mut Report) -> Documents {
-    let mut loader = Loader { env, report, found: Documents::new(), seen: HashSet::new() };
+pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, reach: &Reach, report: &mut Report) -> Documents {
+    let mut loader = Loader { env, reach, report, found: Documents::new(), seen: HashSet::new() };
     for path in paths {
         loader.argument(path);
     }
@@ -89,6 +91,7 @@ impl Documents {
 
 struct Loader<'a> {
     env: Env<'a>,
+    reach: &'a Reach,
     report: &'a mut Report,
     found: Documents,
     /// Canonical paths, so that a file is read once however many ways lead to it.
@@ -132,6 +135,12 @@ impl Loader<'_> {
     fn include(&mut self, at: Place, path: &str, pattern: &str) {
         let full = self.report.resolve(at, pattern);
         self.found.includes.push(full.clone());
+        let needed = Needed { path: needs::folder_of(&full), need: Need::Read };
+        if !needs::demand(&needed, self.reach, at, path, self.report) {
+            // What could be there must not be taken for missing.
+            self.found.complete = false;
+            return;
+        }
         let wild = pattern.contains(['*', '?']);
         let files = if wild { glob::matches(&full) } else { vec![full] };
         for file in files {

@@ -83,12 +83,18 @@ pub(in super::super) const ROOT: &[Key] = &[
     Key::new(
         "sandbox",
         SANDBOX,
-        "Give up all access to files but the folders of the configuration and of keys, once everything is bound and before \
-         the first connection is accepted. A reload that needs another folder fails whole with `needs restart: PATH`.",
+        "Give up, before anything else is done, what the process needs no more of than this file says (Landlock): files, \
+         executing other programs, sending signals to other processes. It can read in the folders of these files and of \
+         certificates, keys and other files that they name, each with all below it, so keep them in folders of their own; of \
+         links, in the folders of both ends. It can write in the folders of `state_file` and of access logs, and create \
+         sockets in those of `unix:` addresses to listen on. Of the system it can read the trusted authorities, and `/etc` \
+         while a backend has a host name, since looking that up takes files there. A reload that needs another folder fails \
+         whole with `needs restart: PATH`; a restart opens it, and so does an upgrade. Ports and addresses are not \
+         restricted: a reload may name any. The new process of an upgrade is started by a helper outside of the sandbox, a \
+         second process of this program, which starts nothing else.",
     )
     .default("off")
-    .restart()
-    .later(),
+    .restart(),
     Key::new(
         "admin",
         Kind::Map(ADMIN),
@@ -189,8 +195,8 @@ const GUARD: &[Key] = &[
 const SANDBOX: Kind = Kind::Choice(SANDBOX_WORDS);
 const SANDBOX_WORDS: &[Choice] = &[
     Choice::word("off", "no sandbox"),
-    Choice::word("on", "as much as this kernel can do"),
-    Choice::word("strict", "refuse to start on a kernel that cannot do all of it"),
+    Choice::word("on", "as much as this kernel can do; the log says what it cannot"),
+    Choice::word("strict", "refuse to start on a kernel that cannot do all of it: Linux 6.12 and later can"),
 ];
 
 const ADMIN: &[Key] = &[

@@ -45,6 +45,8 @@ pub struct Plan {
     pub upgrade: Upgrade,
     /// Where what operators say of backends outlives the process; `None` is nowhere.
     pub state_file: Option<PathBuf>,
+    /// What the process gives up before it serves.
+    pub sandbox: Sandbox,
     /// How changes of the files take effect.
     pub reload: Reload,
     /// Where this instance runs: backends of the same zone come first. `None` is nowhere in particular.
@@ -81,6 +83,18 @@ pub enum Overflow {
     Refuse,
     /// Stop accepting; the kernel's backlog holds the rest.
     Wait,
+}
+
+/// `sandbox`: whether the process gives up files and programs that it does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// It does not.
+    #[default]
+    Off,
+    /// As far as the kernel can keep it from them.
+    On,
+    /// Or it does not start.
+    Strict,
 }
 
 /// `shutdown`: the two spans of a graceful end.
