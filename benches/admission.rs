@@ -60,7 +60,7 @@ fn limits(criterion: &mut Criterion) {
         let (allow, deny) = lists(networks);
         Admission { access: Some(Arc::new(AccessList::new(&allow, &deny))), ..Admission::default() }
     };
-    come_and_go(criterion, "allow and deny, of networks", &[10, 100_000].map(|n| (n, rules(n))), |_| 100_000);
+    come_and_go(criterion, "allow and deny, of networks", &[10, 100_000].map(|n| (n, rules(n))), |n| n);
     let per_client = PerClient { max_connections: Some(100), rate: NonZeroU64::new(1_000_000), prefix_v6: 64 };
     let rules = Admission { per_client, ..Admission::default() };
     come_and_go(criterion, "limits of each client; clients", &[1, 100_000].map(|n| (n, rules.clone())), |n| n);

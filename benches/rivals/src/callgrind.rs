@@ -20,14 +20,15 @@ use crate::shape::{SMALL, Shape};
 use crate::site::Site;
 
 /// All ask this often in the smaller window.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 15;
 const SESSIONS: usize = 64;
 /// Connections in the smaller window.
-const CONNECTIONS: usize = 200;
-/// Pairs of windows, of which the median counts: something else may fall into one of them.
-const PAIRS: usize = 3;
-/// Nobody is probed, and no file is read again, while it counts.
-const QUIET: Shape = Shape { probe_secs: 3600, watch: false, ..SMALL };
+const CONNECTIONS: usize = 100;
+/// How often each window is repeated, of which the least counts: now and then the files are looked at for changes, which with
+/// a thousand backends is as much as hundreds of connections.
+const REPEATS: usize = 6;
+/// Nobody is probed while it counts.
+const QUIET: Shape = Shape { probe_secs: 3600, ..SMALL };
 
 /// What one unit of work takes.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -123,23 +124,23 @@ impl Windows<'_> {
     /// What one of `units` takes, if `work` does so many of them, or twice as many.
     fn difference(&mut self, units: usize, mut work: impl FnMut(usize) -> io::Result<()>) -> io::Result<Count> {
         self.dump()?;
-        let mut counts = Vec::new();
-        for _ in 0..PAIRS {
-            work(1)?;
-            let once = self.dump()?;
-            work(2)?;
-            let twice = self.dump()?;
-            let each = |of: fn(&Count) -> f64| (of(&twice) - of(&once)) / units as f64;
-            counts.push(Count { instructions: each(|count| count.instructions), calls: each(|count| count.calls) });
+        let mut least = [Count { instructions: f64::MAX, calls: f64::MAX }; 2];
+        for _ in 0..REPEATS {
+            for (times, least) in (1..).zip(&mut least) {
+                work(times)?;
+                let count = self.dump()?;
+                least.instructions = least.instructions.min(count.instructions);
+                least.calls = least.calls.min(count.calls);
+            }
         }
-        counts.sort_by(|one, other| one.instructions.total_cmp(&other.instructions));
-        Ok(counts[PAIRS / 2])
+        let each = |of: fn(&Count) -> f64| (of(&least[1]) - of(&least[0])) / units as f64;
+        Ok(Count { instructions: each(|count| count.instructions), calls: each(|count| count.calls) })
     }
 
     /// Ends a window; what was counted in it.
     fn dump(&mut self) -> io::Result<Count> {
         // The proxy may still be at the end of the last unit.
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(200));
         let id = self.proxy.id().to_string();
         let done = Command::new("callgrind_control").args(["--dump", &id]).output()?;
         if !done.status.success() {

@@ -37,7 +37,7 @@ pub fn run(kinds: &[&'static Kind], loads: &[Load], site: &Arc<Site>, rounds: us
 
 fn turn(field: &mut Field, kind: &'static Kind, load: &Load, round: usize, span: Duration, to: &mut Report) {
     let place = format!("round {} {} {}", round + 1, load.name, kind.name);
-    let Some(proxy) = field.member(kind, load.shape, to) else { return };
+    let Some(proxy) = field.member(kind, load, to) else { return };
     match figures::measure(proxy, load, span) {
         Ok(figures) => {
             println!("{place}: {}", report::line(&figures));
@@ -69,7 +69,8 @@ struct Member {
 
 impl Field<'_> {
     /// It runs, and what it passes on is right; otherwise that is reported.
-    fn member(&mut self, kind: &'static Kind, shape: Shape, to: &mut Report) -> Option<&mut Proxy> {
+    fn member(&mut self, kind: &'static Kind, load: &Load, to: &mut Report) -> Option<&mut Proxy> {
+        let shape = load.shape;
         let known = self.members.iter().position(|member| member.kind.name == kind.name && member.shape == shape);
         let index = known.unwrap_or_else(|| {
             self.members.push(Member { kind, shape, proxy: None, failed: 0 });
@@ -78,7 +79,7 @@ impl Field<'_> {
         let member = &mut self.members[index];
         if let Some(how) = member.proxy.as_mut().and_then(Proxy::ended) {
             println!("{}: between two loads {how}", kind.name);
-            to.problem(shape.words(), kind, &how);
+            to.problem(load.name.clone(), kind, &how);
             member.proxy = None;
         }
         if member.proxy.is_none() && member.failed < CHANCES {
@@ -91,7 +92,7 @@ impl Field<'_> {
                     member.failed += 1;
                     let out = if member.failed < CHANCES { "" } else { "; it is left out here" };
                     println!("{}: {why}{out}", kind.name);
-                    to.problem(shape.words(), kind, &why);
+                    to.problem(load.name.clone(), kind, &why);
                 }
             }
         }

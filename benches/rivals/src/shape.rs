@@ -19,15 +19,13 @@ pub struct Shape {
     pub workers: usize,
     /// Seconds between probes of one backend.
     pub probe_secs: u32,
-    /// Whether ours looks after its files.
-    pub watch: bool,
     /// Ours; the others do what they do by default, which is round robin everywhere.
     pub policy: &'static str,
 }
 
 /// One backend, one listener, one worker.
 pub const PLAIN: Shape =
-    Shape { tls: Tls::Off, backends: 1, listeners: 1, workers: 1, probe_secs: 2, watch: true, policy: "round_robin" };
+    Shape { tls: Tls::Off, backends: 1, listeners: 1, workers: 1, probe_secs: 2, policy: "round_robin" };
 
 /// Where growth starts. A thousand backends are probed seldom enough, and two as often, that probes are not what is seen.
 pub const SMALL: Shape = Shape { backends: 2, probe_secs: 60, ..PLAIN };
@@ -43,13 +41,8 @@ impl Shape {
             }
         };
         format!(
-            "{tls}; {} backend(s), probed every {} s; {} listener(s); {} worker(s); policy {}{}",
-            self.backends,
-            self.probe_secs,
-            self.listeners,
-            self.workers,
-            self.policy,
-            if self.watch { "" } else { "; files not watched" }
+            "{tls}; {} backend(s), probed every {} s; {} listener(s); {} worker(s); policy {}",
+            self.backends, self.probe_secs, self.listeners, self.workers, self.policy
         )
     }
 }

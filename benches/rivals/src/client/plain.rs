@@ -75,6 +75,9 @@ impl Asker {
     }
 }
 
+/// So many are opened at once: then the last one asks, so that none is lost to a queue that is full.
+const BURST: usize = 128;
+
 /// Connections that each ask, and ask again as soon as the answer is there.
 pub struct Askers {
     poll: OwnedFd,
@@ -86,15 +89,19 @@ impl Askers {
     /// Opens so many.
     pub fn open(to: &[SocketAddr], connections: usize, size: usize) -> io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut askers = Vec::new();
+        let (mut askers, request, mut answer) = (Vec::new(), vec![0; size], vec![0; size]);
         for index in 0..connections {
             let mut stream = dial(to[index % to.len()], PATIENCE)?;
             stream.write_all(&Order::Answer(size as u64).bytes())?;
+            if index % BURST == BURST - 1 {
+                stream.write_all(&request)?;
+                stream.read_exact(&mut answer)?;
+            }
             stream.set_nonblocking(true)?;
             epoll::add(&poll, &stream, EventData::new_u64(index as u64), EventFlags::IN)?;
             askers.push(Asker::new(stream.into(), true));
         }
-        Ok(Self { poll, askers, request: vec![0; size] })
+        Ok(Self { poll, askers, request })
     }
 
     /// Asks for so long once all are warm; then `counting` is called.

@@ -11,7 +11,9 @@ pub const KIND: Kind = Kind {
     features: "access log to a file; admin with metrics; TCP health check of each endpoint; idle timeout",
     file: "envoy.yaml",
     config,
-    arguments: |file| ["-c", &file.display().to_string(), "-l", "warn"].map(str::to_owned).into(),
+    arguments: |file| {
+        ["-c", &file.display().to_string(), "-l", "warn", "--disable-hot-restart"].map(str::to_owned).into()
+    },
 };
 
 fn socket(address: SocketAddr) -> String {

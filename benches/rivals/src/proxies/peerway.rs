@@ -26,8 +26,8 @@ fn config(at: &Places) -> String {
         _ => String::new(),
     };
     format!(
-        "workers: {{ threads: {} }}\nreload: {{ watch: {} }}\nadmin: {{ listen: '{}' }}\nlog: {{ access: {{ to: {}/access.log }} }}\n\
+        "workers: {{ threads: {} }}\nadmin: {{ listen: '{}' }}\nlog: {{ access: {{ to: {}/access.log }} }}\n\
          listeners:\n{listeners}pools:\n  back:\n    policy: {}\n    health: {{ probe: tcp, interval: {}s }}\n{onward}    backends:\n{backends}",
-        at.shape.workers, at.shape.watch, at.admin, at.dir, at.shape.policy, at.shape.probe_secs
+        at.shape.workers, at.admin, at.dir, at.shape.policy, at.shape.probe_secs
     )
 }

@@ -97,7 +97,7 @@ impl Proxy {
             if let Some(how) = self.ended() {
                 return Err(io::Error::other(how));
             }
-            asked = (asked * 3 / 2).min(Duration::from_secs(5));
+            asked = (asked * 5 / 4).min(Duration::from_secs(1));
             std::thread::sleep(Duration::from_millis(2));
         }
         let why = error.map_or_else(|| "-".into(), |error| error.to_string());
