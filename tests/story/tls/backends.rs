@@ -75,6 +75,19 @@ fn a_reset_goes_through() {
     client.hear_reset();
 }
 
+/// A backend that shakes hands and reads no more: what it does not take is kept in records, all of it.
+#[test]
+fn a_client_that_resets_is_heard_while_the_backend_does_not_read() {
+    let backend = Backend::new().reads_little();
+    let bridge = Bridge::to(&backend);
+    let (mut client, mut server) = bridge.near.session(&backend);
+    client.say_until_stalled();
+    client.reset();
+    assert_eq!(bridge.near.why(), "client_reset client first_byte");
+    server.feel_reset();
+    assert_eq!(bridge.far.why(), "client_reset client first_byte");
+}
+
 #[test]
 fn who_kills_either_proxy_is_heard_as_a_reset_at_both_ends() {
     for far in [false, true] {

@@ -1,10 +1,10 @@
 //! The two ends of a session inside TLS: clean ones are passed on as such, and a cut never looks like one.
 
 use std::io::Write;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 
 use super::{NAME, Site};
-use crate::support::{Backend, MB, TlsClient, VERSIONS};
+use crate::support::{Backend, MB, Peer, TlsClient, VERSIONS};
 use rustls::version::TLS13;
 
 #[test]
@@ -74,6 +74,23 @@ fn a_backend_that_is_cut_is_a_reset_for_the_client() {
         server.reset();
         client.hear_reset();
         assert!(proxy.why().starts_with("backend_reset backend"));
+    }
+}
+
+/// What the client does not take is kept in records, all of it, so that nobody waits to read from the backend.
+#[test]
+fn a_backend_that_resets_is_heard_while_the_client_does_not_read() {
+    for version in VERSIONS {
+        let backend = Backend::new();
+        let (proxy, authority) = Site::to(&backend).start("");
+        let client = TlsClient::new(&authority, None, &[version], &[]);
+        let socket = Peer::connect(proxy.address("front")).reads_little().socket;
+        let mut client = client.over(TcpStream::from(socket), NAME).unwrap();
+        let mut server = backend.accept();
+        server.say_until_stalled();
+        server.reset();
+        assert_eq!(proxy.why(), "backend_reset backend data");
+        client.hear_reset();
     }
 }
 
