@@ -42,6 +42,8 @@ pub(super) struct Flow {
 
 /// Where a direction stands.
 enum State {
+    /// What was read before there was a relay is passed on, from this place on, no faster than what is read now.
+    Beginning(Box<[u8]>, usize),
     /// Reads when there is something; holds nothing.
     Reading,
     /// The far side did not take all of a read: these bytes, from this place on, are still to go.
@@ -74,7 +76,7 @@ impl Got {
 impl Flow {
     /// A direction that begins with `head`, which was read already.
     pub(super) fn new(direction: Direction, mode: RelayMode, head: Vec<u8>) -> Self {
-        let state = if head.is_empty() { State::Reading } else { State::Holding(head.into(), 0) };
+        let state = if head.is_empty() { State::Reading } else { State::Beginning(head.into(), 0) };
         let (pace, splicing) = (Pace::default(), mode == RelayMode::Splice);
         Self { direction, state, pace, mode, splicing, unwanted: false, streak: 0 }
     }
@@ -163,6 +165,13 @@ impl Flow {
                             None => self.state = State::Ending,
                         },
                     }
+                }
+                State::Beginning(..) => {
+                    if self.is_pending(to.poll_write_ready(cx), self.sink())? {
+                        return Ok(false);
+                    }
+                    let Some(most) = self.allowed(cx, meter) else { return Ok(false) };
+                    self.begin(most, to, meter)?;
                 }
                 State::Holding(..) | State::Piped(..) => {
                     if self.is_pending(to.poll_write_ready(cx), self.sink())? {
@@ -272,6 +281,19 @@ impl Flow {
             bench.put_pipe(empty);
         }
         got
+    }
+
+    /// Writes some of what was read before; keeps the rest.
+    fn begin(&mut self, most: usize, to: &Stream, meter: &Meter<'_>) -> Result<(), Fault> {
+        let State::Beginning(bytes, from) = &self.state else { return Ok(()) };
+        let (length, from) = (bytes.len(), *from);
+        let written = self.write(&bytes[from..length.min(from.saturating_add(most))], to, meter)?;
+        self.pace.moved(self.direction, written);
+        match &mut self.state {
+            State::Beginning(_, from) if *from + written < length => *from += written,
+            state => *state = State::Reading,
+        }
+        Ok(())
     }
 
     /// Writes what was just read into the scratch buffer; keeps what the far side does not take.

@@ -166,6 +166,23 @@ fn to_wait_for_a_turn_is_neither_idle_nor_busy() {
     client.hear_reset_within(Duration::from_secs(10));
 }
 
+/// What a session is routed by is not for free either: whoever came with little would pay nothing.
+#[test]
+fn first_bytes_count_like_those_behind_them() {
+    let backend = Backend::new();
+    let setup = Setup::to([&backend]).listener("bandwidth: { per_connection: 500B/s }");
+    let proxy = setup.listener("routes: [ { match: { prefix: never }, action: reject } ]").start();
+    let (mut client, mut server) = (proxy.connect(), Duration::ZERO);
+    let took = timed(|| {
+        client.say(2000);
+        let mut peer = backend.accept();
+        server = timed(|| peer.hear(2000));
+        send_across(&mut client, &mut peer, 10);
+    });
+    assert!(took >= at_least(2000, 500) && took < Duration::from_secs(20), "{took:?}");
+    assert!(server >= at_least(1500, 500), "bit by bit: {server:?}");
+}
+
 #[test]
 fn whoever_waits_hears_of_a_reset() {
     let backend = Backend::new();
