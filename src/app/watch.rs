@@ -9,14 +9,16 @@ use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
 use super::folders::Folders;
-use crate::admin::{Author, Desk, Origin};
-use crate::config::{Whereabouts, fingerprint};
+use crate::admin::{Attempt, Author, Desk, Origin, Verdict};
+use crate::balance::CATALOGUE;
+use crate::config::{self, Whereabouts, fingerprint};
 use crate::route::Live;
 
 /// Between readings of the content when nothing is told.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Asks for a reload whenever the files hold something that was not tried yet; keeps the drift current.
+/// Asks for a reload whenever the files hold something that was not tried yet, or that was found wrong and no longer is;
+/// keeps the drift current.
 pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
     let mut folders = Folders::new(is_yaml);
     loop {
@@ -42,8 +44,11 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
         // By now it may have been tried by someone else.
         let differs = content != desk.in_force().hash;
         desk.set_drift(differs);
-        let tried = desk.history().first().and_then(|attempt| attempt.hash.clone()) == Some(content);
-        if differs && !tried && live.load().plan.reload.watch {
+        if !differs || !live.load().plan.reload.watch {
+            continue;
+        }
+        let last = desk.history().into_iter().next().filter(|last| last.hash.as_ref() == Some(&content));
+        if is_worth_trying(last, desk.origin()).await {
             match desk.ask(Author::File, None) {
                 // One at a time: what comes of it says whether there is anything left to try.
                 Ok((_, answer)) => drop(answer.await),
@@ -67,6 +72,20 @@ async fn watch(folders: &mut Folders, desk: &Arc<Desk>) {
 async fn content(desk: &Arc<Desk>) -> Option<String> {
     let origin = desk.origin().clone();
     tokio::task::spawn_blocking(move || fingerprint(&origin.paths, &origin.env)).await.ok()
+}
+
+/// Whether there is something to try, if `last` is what came of the same content. It is no longer wrong if what it names
+/// has changed: a certificate, a password.
+async fn is_worth_trying(last: Option<Attempt>, Origin { paths, env }: &Origin) -> bool {
+    match last {
+        None => true,
+        Some(last) if last.result == Verdict::Rejected && !last.errors.is_empty() => {
+            let (paths, env) = (paths.clone(), *env);
+            let right = tokio::task::spawn_blocking(move || config::load(&paths, &CATALOGUE, &env).is_ok());
+            right.await.unwrap_or(false)
+        }
+        Some(_) => false,
+    }
 }
 
 /// What may be included, or be in a folder that is.
