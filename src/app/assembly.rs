@@ -21,6 +21,7 @@ use crate::listener::ListenerLive;
 use crate::pool::{Pool, Verdicts};
 use crate::route::{Listening, Live, Table};
 use crate::sink::rfc3339;
+use crate::tls::HandedSecrets;
 
 /// What a configuration is put into force with.
 pub(super) struct Assembly {
@@ -58,9 +59,10 @@ impl Prepared {
         self.places.inherited()
     }
 
-    /// Takes over what that process knew of backends.
-    pub(super) fn import(&mut self, verdicts: &BTreeMap<String, Verdicts>) {
+    /// Takes over what that process knew of backends, and what it made tickets with.
+    pub(super) fn import(&mut self, verdicts: &BTreeMap<String, Verdicts>, tickets: &BTreeMap<String, HandedSecrets>) {
         self.pools.import(verdicts);
+        self.tls.take_over(tickets);
     }
 }
 

@@ -261,7 +261,7 @@ async fn take_over(
     if let Err(error) = state.overrides.adopt_all(known.overrides.clone()) {
         tracing::warn!(%error, "the state file cannot be written; what operators said is known until the next restart");
     }
-    prepared.import(&known.verdicts);
+    prepared.import(&known.verdicts, &known.tickets);
     state.ledger.begin_ids(known.next_id);
     state.upgrades.note(known.upgrade.clone());
     Ok(Some(inheritance))

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -16,8 +16,8 @@ use crate::config::plan::{CertificateFiles, ListenerTls, Plan, PoolTls};
 use crate::drain::Stage;
 use crate::listener::ListenerLive;
 use crate::pool::Pool;
-use crate::route::Live;
-use crate::tls::{Client, Server, Unusable};
+use crate::route::{Listening, Live};
+use crate::tls::{Client, HandedSecrets, Server, Unusable};
 
 /// Between looks at files of which nothing is told.
 const POLL: Duration = Duration::from_secs(5);
@@ -62,6 +62,23 @@ pub(super) async fn load(plan: &Plan, live: &Live) -> Result<Secrets, Vec<(Strin
     };
     let stuck = |error: tokio::task::JoinError| vec![("tls".to_owned(), Unusable(error.to_string()))];
     tokio::task::spawn_blocking(load).await.map_err(stuck).flatten()
+}
+
+/// What tickets of the process's own are made with, by listener, for the process that takes over.
+pub(super) fn ticket_secrets(live: &Live) -> BTreeMap<String, HandedSecrets> {
+    let of = |listening: &Listening| listening.live.tls.server()?.secrets().hand_over(Instant::now());
+    live.listeners.iter().filter_map(|(name, listening)| Some((name.to_string(), of(listening)?))).collect()
+}
+
+impl Secrets {
+    /// Takes over what the process before has made tickets with.
+    pub(super) fn take_over(&self, tickets: &BTreeMap<String, HandedSecrets>) {
+        for (name, server) in &self.servers {
+            if let Some(handed) = tickets.get(&**name) {
+                server.secrets().take_over(handed, Instant::now());
+            }
+        }
+    }
 }
 
 /// Puts files in place that have changed, until other files are another process's concern.

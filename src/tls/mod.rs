@@ -11,7 +11,7 @@ mod tickets;
 pub use client::{Client, HandshakeError, Secured};
 pub use files::FILES;
 pub use server::{Expiry, Handshake, Server, Session, Shown, Unusable, verdict, words};
-pub use tickets::OwnSecrets;
+pub use tickets::{HandedSecrets, OwnSecrets};
 
 #[cfg(test)]
 pub(crate) mod fixture;

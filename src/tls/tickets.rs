@@ -9,12 +9,13 @@
 //! secret is used for. The name tells which secret made it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use rustls::server::ProducesTickets;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::files::now;
@@ -38,11 +39,6 @@ impl Secret {
     /// From random bytes of a file.
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self(Salt::new(HKDF_SHA256, b"peerway session ticket 1").extract(bytes))
-    }
-
-    /// From the system's randomness, if there is any.
-    fn random() -> Option<Self> {
-        random::<KEY>().map(|bytes| Self::new(&bytes))
     }
 
     fn derive<const N: usize>(&self, parts: &[&[u8]]) -> Option<[u8; N]> {
@@ -98,11 +94,47 @@ impl OwnSecrets {
         Self(Mutex::new(None))
     }
 
+    /// For the process that takes over; None if there was no ticket yet.
+    pub fn hand_over(&self, now: Instant) -> Option<HandedSecrets> {
+        let turns = self.lock();
+        let Turns { since, current, before } = turns.as_ref()?;
+        let age_seconds = now.saturating_duration_since(*since).as_secs();
+        Some(HandedSecrets { current: current.bytes, before: before.as_ref().map(|own| own.bytes), age_seconds })
+    }
+
+    /// Goes on with what the process before has made tickets with.
+    pub fn take_over(&self, handed: &HandedSecrets, now: Instant) {
+        // Before the machine was started there was no turn.
+        let since = now.checked_sub(Duration::from_secs(handed.age_seconds)).unwrap_or(now);
+        let (current, before) = (OwnSecret::new(handed.current), handed.before.map(OwnSecret::new));
+        *self.lock() = Some(Turns { since, current, before });
+    }
+
     /// Those to use at `now`, the one that makes tickets first.
     fn at(&self, now: Instant) -> Vec<Secret> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.lock();
         *turns = turns.take().map_or_else(|| Turns::first(now), |turns| turns.go_on(now));
-        turns.iter().flat_map(|turns| std::iter::once(&turns.current).chain(&turns.before)).cloned().collect()
+        let all = turns.iter().flat_map(|turns| std::iter::once(&turns.current).chain(&turns.before));
+        all.map(|own| own.secret.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Turns>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same on their way to another process, over a socket that only those two have.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HandedSecrets {
+    current: [u8; KEY],
+    before: Option<[u8; KEY]>,
+    /// For how long the current one has made tickets.
+    age_seconds: u64,
+}
+
+impl fmt::Debug for HandedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandedSecrets").field("age_seconds", &self.age_seconds).finish_non_exhaustive()
     }
 }
 
@@ -121,13 +153,30 @@ impl fmt::Debug for OwnSecrets {
 /// The secret of this turn, and that of the turn before.
 struct Turns {
     since: Instant,
-    current: Secret,
-    before: Option<Secret>,
+    current: OwnSecret,
+    before: Option<OwnSecret>,
+}
+
+/// A secret, and the bytes it is made of, which can be handed over.
+struct OwnSecret {
+    bytes: [u8; KEY],
+    secret: Secret,
+}
+
+impl OwnSecret {
+    fn new(bytes: [u8; KEY]) -> Self {
+        Self { bytes, secret: Secret::new(&bytes) }
+    }
+
+    /// From the system's randomness, if there is any.
+    fn random() -> Option<Self> {
+        random().map(Self::new)
+    }
 }
 
 impl Turns {
     fn first(now: Instant) -> Option<Self> {
-        Some(Self { since: now, current: Secret::random()?, before: None })
+        Some(Self { since: now, current: OwnSecret::random()?, before: None })
     }
 
     fn go_on(self, now: Instant) -> Option<Self> {
@@ -296,6 +345,27 @@ mod tests {
         assert_eq!((second.len(), second[1]), (2, first[0]));
         assert_eq!(names(2 * TURN)[1], second[0]);
         assert_eq!(names(4 * TURN).len(), 1, "nobody came for two turns");
+    }
+
+    #[test]
+    fn what_is_handed_over_goes_on_where_it_was() {
+        let (own, start) = (OwnSecrets::new(), Instant::now());
+        assert!(own.hand_over(start).is_none());
+        let names = |own: &OwnSecrets, at: Instant| -> Vec<_> {
+            own.at(at).iter().map(|secret| secret.name(&Binding::new([])).unwrap()).collect()
+        };
+        names(&own, start);
+        let turn = start + TURN;
+        let known = names(&own, turn);
+        let later = turn + TURN / 2;
+        let handed = own.hand_over(later).unwrap();
+        assert_eq!(format!("{handed:?}"), format!("HandedSecrets {{ age_seconds: {}, .. }}", TURN.as_secs() / 2));
+        let handed = serde_json::from_str(&serde_json::to_string(&handed).unwrap()).unwrap();
+        let heir = OwnSecrets::new();
+        heir.take_over(&handed, later);
+        assert_eq!(names(&heir, later), known);
+        let next = names(&heir, turn + TURN);
+        assert_eq!((next.len(), next[1]), (2, known[0]), "its turn ends when it would have");
     }
 
     proptest! {

@@ -207,6 +207,7 @@ impl Upgrader {
             upgrade: UpgradeView { result: UpgradeResult::Ok, ..view.clone() },
             verdicts,
             overrides: self.state.overrides.all(),
+            tickets: super::tls::ticket_secrets(&self.state.live.load()),
             next_id: self.state.ledger.next_ids(),
             ended,
             elders: elders.iter().map(|elder| (elder.id, elder.heard.clone())).collect(),

@@ -17,6 +17,7 @@ use crate::metrics::Counts;
 use crate::net::BoundSocket;
 use crate::net::inherit::{FrameReader, FrameWriter};
 use crate::pool::{Said, Verdicts};
+use crate::tls::HandedSecrets;
 
 /// The form of these words. A process of another one is refused.
 pub(super) const VERSION: u32 = 1;
@@ -79,6 +80,9 @@ pub(in crate::app) struct GoAhead {
     pub(in crate::app) verdicts: BTreeMap<String, Verdicts>,
     /// What operators have said.
     pub(in crate::app) overrides: Said,
+    /// What tickets are made with, by listener, where no files have secrets for them.
+    #[serde(default)]
+    pub(in crate::app) tickets: BTreeMap<String, HandedSecrets>,
     /// Sessions have ids from here on.
     pub(in crate::app) next_id: u64,
     /// What processes that have ended had counted.

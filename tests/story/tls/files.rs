@@ -164,6 +164,27 @@ fn sessions_are_resumed_after_a_reload_and_with_a_new_certificate() {
     }
 }
 
+/// Also the process after the next one knows the tickets.
+#[test]
+fn sessions_are_resumed_after_upgrades() {
+    let backend = Backend::new().echo();
+    let (proxy, authority) = quick(Site::to(&backend)).start("");
+    let clients = VERSIONS.map(|version| TlsClient::new(&authority, None, &[version], &[]));
+    let again = |resumes: bool| {
+        for client in &clients {
+            let mut peer = client.connect(proxy.address("front"), NAME);
+            peer.say(b"hello");
+            peer.hear(b"hello");
+            assert_eq!(peer.is_resumed(), resumes);
+        }
+    };
+    again(false);
+    proxy.upgrade();
+    again(true);
+    proxy.upgrade();
+    again(true);
+}
+
 #[test]
 fn a_reload_with_files_that_cannot_be_used_fails_whole() {
     let backend = Backend::new().echo();
@@ -184,6 +205,23 @@ fn a_reload_with_files_that_cannot_be_used_fails_whole() {
     client.hear(1000);
     proxy.change_to(&file);
     assert_eq!(shown(&proxy, &authority), before);
+}
+
+/// Whoever writes the configuration before the certificate need not write it twice.
+#[test]
+fn a_reload_that_was_refused_for_its_files_is_tried_again_once_they_are_good() {
+    let backend = Backend::new().echo();
+    let (proxy, authority) = quick(Site::to(&backend)).start("");
+    let file = fs::read_to_string(proxy.file()).unwrap();
+    proxy.write(&file.replace("cert: a.pem, key: a.key", "cert: b.pem, key: b.key"));
+    proxy.logs("configuration rejected");
+    // It is looked at again, and nothing is said of it, nor tried.
+    std::thread::sleep(Duration::from_secs(6));
+    let attempts = || proxy.admin().json("/api/v1/config/history")["history"].as_array().unwrap().len();
+    assert_eq!((proxy.generation(), attempts()), (1, 2));
+    let next = certify(&authority, proxy.dir(), "b", &[NAME]);
+    assert_eq!(proxy.generation_after(1), 2);
+    assert_eq!((shown(&proxy, &authority), attempts()), (der(&next), 3));
 }
 
 #[test]
