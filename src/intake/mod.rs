@@ -35,7 +35,7 @@ pub struct Inbound {
     pub destination: Peer,
     /// What a header says of it, if it says something.
     pub introduction: Option<Introduction>,
-    /// What it shows of what it wants, if anyone looked.
+    /// What it shows of what it wants, if that is known.
     pub facts: Option<Box<Facts>>,
     /// The request for TLS that it made in the clear and that was granted, if the backend is to grant it as well.
     pub asked: Option<Starttls>,
@@ -105,13 +105,15 @@ pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
     Ok(Inbound { stream, head: Vec::new(), permit, destination, introduction, facts: None, asked: None })
 }
 
-/// Shakes hands with a client, if its `listener` speaks TLS; `peer` connected, and was accepted `at`.
+/// Shakes hands with a client, if its `listener` speaks TLS with it; `peer` connected, and was accepted `at`.
 ///
 /// # Errors
 /// It came to nothing.
 pub async fn secure(inbound: Inbound, listener: &ListenerLive, peer: Peer, at: Instant) -> Result<Inbound, Turned> {
+    // Of who may speak in the clear it is known already that it shows nothing in TLS.
+    let clear = inbound.facts.is_some();
     let (server, socket) = match (listener.tls.server(), inbound.stream) {
-        (Some(server), Stream::Plain(socket)) => (server, socket),
+        (Some(server), Stream::Plain(socket)) if !clear => (server, socket),
         (_, stream) => return Ok(Inbound { stream, ..inbound }),
     };
     let newcomer = tls::Newcomer { socket, head: inbound.head, listener, peer, at };

@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use super::{Facts, Inbound, Turned};
-use crate::config::plan::Starttls;
+use crate::config::plan::{ListenerTls, Starttls};
 use crate::listener::ListenerLive;
 use crate::net::{Stream, errno};
 use crate::wire::Malformed;
@@ -26,16 +26,39 @@ use crate::wire::postgres::{Opening, UNWILLING, WILLING, opening};
 pub async fn prepare(inbound: &mut Inbound, listener: &ListenerLive, at: Instant) -> Result<(), Turned> {
     let settings = listener.settings();
     let Some(Starttls::Postgres) = settings.starttls else { return Ok(()) };
-    let tls = settings.tls.is_some();
+    let clear = Clear::of(settings.tls.as_ref());
+    let tls = clear != Clear::Anything;
     let by = at + if tls { settings.timeouts.handshake } else { settings.timeouts.sniff };
     drop(settings);
     // Boxed, as a session that expects no request need not carry the room for the wait.
-    let answering = Box::pin(timeout_at(by.into(), answer(inbound, tls)));
+    let answering = Box::pin(timeout_at(by.into(), answer(inbound, clear)));
     match answering.await.unwrap_or(Err(Unanswered::Late)) {
         Ok(()) => Ok(()),
         Err(unanswered) => {
             unanswered.complain(listener);
             Err(unanswered.turned(tls))
+        }
+    }
+}
+
+/// What a client may say without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clear {
+    /// Anything: there is no TLS here.
+    Anything,
+    /// That a query is to be cancelled: servers hear that from everybody, and clients before PostgreSQL 17 cannot say it
+    /// otherwise. The key that it takes is the client's to send as it likes.
+    Cancel,
+    /// Nothing: every client must show its certificate.
+    Nothing,
+}
+
+impl Clear {
+    fn of(tls: Option<&ListenerTls>) -> Self {
+        match tls.map(|tls| tls.client_auth.as_ref()) {
+            None => Self::Anything,
+            Some(Some(auth)) if !auth.optional => Self::Nothing,
+            Some(_) => Self::Cancel,
         }
     }
 }
@@ -73,12 +96,13 @@ impl Unanswered {
     }
 }
 
-/// Hears the client's requests, at most one of each kind, and answers them. With `tls` here, nothing else is served.
-async fn answer(inbound: &mut Inbound, tls: bool) -> Result<(), Unanswered> {
+/// Hears the client's requests, at most one of each kind, and answers them. Who goes on in the `clear`, as far as it may,
+/// certainly says nothing in TLS.
+async fn answer(inbound: &mut Inbound, clear: Clear) -> Result<(), Unanswered> {
     let Inbound { stream, head, facts, asked, .. } = inbound;
     let mut refused = false;
     loop {
-        match poll_fn(|cx| hear(cx, stream, head)).await? {
+        match poll_fn(|cx| hear(cx, stream, head, opening)).await? {
             Opening::Gss if !refused => {
                 refused = true;
                 only_request(head)?;
@@ -88,13 +112,24 @@ async fn answer(inbound: &mut Inbound, tls: bool) -> Result<(), Unanswered> {
                 only_request(head)?;
                 say(stream, WILLING).await?;
                 // With TLS here, the backend has nothing to do with it.
-                *asked = (!tls).then_some(Starttls::Postgres);
+                *asked = (clear == Clear::Anything).then_some(Starttls::Postgres);
                 return Ok(());
             }
             Opening::Direct => return Ok(()),
-            Opening::Clear if !tls => {
+            Opening::Clear | Opening::Cancel(_) if clear == Clear::Anything => {
                 *facts = Some(Box::<Facts>::default());
                 return Ok(());
+            }
+            Opening::Cancel(length) if clear == Clear::Cancel => {
+                poll_fn(|cx| hear(cx, stream, head, |head| Ok((head.len() >= length).then_some(())))).await?;
+                if head.len() > length {
+                    return Err(malformed("bytes behind a request to cancel"));
+                }
+                *facts = Some(Box::<Facts>::default());
+                return Ok(());
+            }
+            Opening::Cancel(_) => {
+                return Err(malformed("a request to cancel in the clear, where each client must show a certificate"));
             }
             Opening::Clear => return Err(malformed("a session in the clear, where only TLS is served")),
             Opening::Gss => return Err(malformed("a second request for GSSAPI")),
@@ -115,10 +150,15 @@ fn only_request(head: &mut Vec<u8>) -> Result<(), Unanswered> {
     Ok(())
 }
 
-/// Reads until it is known what the client wants.
-fn hear(cx: &mut Context<'_>, stream: &Stream, head: &mut Vec<u8>) -> Poll<Result<Opening, Unanswered>> {
+/// Reads until `judge` knows what the client wants, for which it needs a few bytes more than there are.
+fn hear<T>(
+    cx: &mut Context<'_>,
+    stream: &Stream,
+    head: &mut Vec<u8>,
+    judge: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
+) -> Poll<Result<T, Unanswered>> {
     loop {
-        if let Some(kind) = opening(head).map_err(Unanswered::Malformed)? {
+        if let Some(kind) = judge(head).map_err(Unanswered::Malformed)? {
             return Poll::Ready(Ok(kind));
         }
         ready!(stream.poll_read_ready(cx)).map_err(|error| Unanswered::Broken(errno(&error)))?;

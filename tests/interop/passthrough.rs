@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::cluster::{Server, account, cluster};
 use crate::support::pki::{Authority, Wish};
-use crate::support::{Program, Proxy, Setup, free_port, program, run};
+use crate::support::{Program, Proxy, Setup, eventually, free_port, program, run};
 
 /// A PostgreSQL server with a certificate of `authority` for `name`; its data goes with the folder.
 fn database(authority: &Authority, name: &str) -> (TempDir, Server) {
@@ -124,6 +126,21 @@ fn curl_verifies_the_server_that_its_name_leads_to() {
     }
 }
 
+/// `psql` ends its query when it is interrupted; before PostgreSQL 17 it asks for that in the clear.
+#[track_caller]
+fn is_cancelled(proxy: &Proxy, server: &Server, authority: &Path) {
+    let port = proxy.address("front").port();
+    let to = format!("host=a.example hostaddr=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=verify-full");
+    let mut psql = program("psql");
+    psql.args(["-X", "-c", "SELECT pg_sleep(60)", &format!("{to} sslrootcert={}", authority.display())]);
+    let psql = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(60)'";
+    eventually("it sleeps", || (server.sql(sleeps).trim() == "1").then_some(()));
+    rustix::process::kill_process(Pid::from_child(&psql), Signal::INT).unwrap();
+    let said = String::from_utf8(psql.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("canceling statement due to user request"), "{said}");
+}
+
 /// TLS with the client ends here, another one begins towards the server, and each is asked for as PostgreSQL does.
 #[test]
 fn psql_and_its_server_each_have_tls_of_their_own_with_us() {
@@ -137,7 +154,7 @@ fn psql_and_its_server_each_have_tls_of_their_own_with_us() {
     let yaml = |pool: &str| {
         format!(
             "admin: {{ listen: 127.0.0.1:0 }}\nlisteners:\n  front:\n    bind: 127.0.0.1:0\n    starttls: postgres\n    tls: {{ \
-             certificates: {{ cert: {}, key: {} }} }}\n    routes: [ {{ match: {{ sni: a.example }}, pool: db }} ]\npools:\n  db:\n    \
+             certificates: {{ cert: {}, key: {} }} }}\n    pool: db\n    routes: [ {{ match: {{ sni: b.example }}, action: reject }} ]\npools:\n  db:\n    \
              backends: '127.0.0.1:{}'\n    {pool}\n",
             cert.display(),
             key.display(),
@@ -149,6 +166,9 @@ fn psql_and_its_server_each_have_tls_of_their_own_with_us() {
     let tls = format!("tls: {{ server_name: db.internal, ca: {} }}\n    starttls: postgres", inside.display());
     let both = Setup::file(yaml(&tls)).start();
     assert_eq!(ask(&both, "a.example", &ca, "verify-full"), format!("true {}", server.port));
+    for proxy in [&clear, &both] {
+        is_cancelled(proxy, &server, &ca);
+    }
     // Where only TLS is served, nobody is served without it.
     let refused = ask(&both, "a.example", &ca, "disable");
     assert!(!refused.contains(&server.port.to_string()), "{refused}");

@@ -56,10 +56,11 @@ pub(in super::super) const LISTENER: &[Key] = &[
         "Answer the protocol's own request for TLS first, then go on with `tls` or with `routes`. Without `tls` here, the \
          TLS is the backend's: a route with `sni` sees the name in the hello, and the request is repeated to the backend, \
          which must be willing (else the attempt fails as `tls`). Until the hello has come `timeouts.sniff` counts, or \
-         with `tls` `timeouts.handshake`. A client that speaks in the clear, as `psql` does by `sslmode=disable` and older \
-         ones do to cancel a query, certainly matches no `sni`; with `tls` it is refused. One that begins TLS without \
-         asking (`sslnegotiation=direct`) is served too. MySQL cannot be routed by name: its server speaks first, and its \
-         salt is part of the login.",
+         with `tls` `timeouts.handshake`. A client that speaks in the clear, as `psql` does by `sslmode=disable`, \
+         certainly matches no `sni`; with `tls` it is refused. Only a request to cancel a query, which clients before \
+         PostgreSQL 17 make in the clear whatever their session is inside, is passed on then too, unless every client must \
+         show a certificate. One that begins TLS without asking (`sslnegotiation=direct`) is served too. MySQL cannot be \
+         routed by name: its server speaks first, and its salt is part of the login.",
     )
     .example("postgres")
     .dormant(),

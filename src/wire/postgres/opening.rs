@@ -23,8 +23,12 @@ pub enum Opening {
     Tls,
     /// [`super::GSSENC_REQUEST`].
     Gss,
-    /// Anything that is said in the clear: the beginning of a session, or the wish to cancel a query of another one.
+    /// The beginning of a session in the clear.
     Clear,
+    /// The wish to end another session's query, in a message of so many bytes, of which 8 are there. Nothing follows it:
+    /// servers close the connection without a word. Clients before PostgreSQL 17 say it in the clear whatever the session
+    /// itself is inside.
+    Cancel(usize),
     /// TLS without having asked, as clients since PostgreSQL 17 may (`sslnegotiation=direct`).
     Direct,
 }
@@ -48,7 +52,7 @@ pub fn opening(bytes: &[u8]) -> Result<Option<Opening>, Malformed> {
     match [w, x, y, z] {
         _ if *request == SSL_REQUEST => Ok(Some(Opening::Tls)),
         _ if *request == super::GSSENC_REQUEST => Ok(Some(Opening::Gss)),
-        CANCEL if (16..=LONGEST).contains(&length) => Ok(Some(Opening::Clear)),
+        CANCEL if (16..=LONGEST).contains(&length) => Ok(Some(Opening::Cancel(length as usize))),
         [0, 2 | 3, _, _] if (9..=LONGEST).contains(&length) => Ok(Some(Opening::Clear)),
         _ => Err(strange()),
     }
@@ -85,8 +89,8 @@ mod tests {
             (GSSENC_REQUEST.to_vec(), Opening::Gss),
             (startup("me", None), Opening::Clear),
             (newer, Opening::Clear),
-            (cancel, Opening::Clear),
-            (longer, Opening::Clear),
+            (cancel, Opening::Cancel(16)),
+            (longer, Opening::Cancel(268)),
             (vec![22, 3, 1], Opening::Direct),
         ] {
             assert_eq!(opening(&bytes), Ok(Some(kind)), "{bytes:?}");

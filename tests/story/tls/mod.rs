@@ -1,6 +1,7 @@
 //! TLS that ends at a listener: what is inside goes on, what is not TLS does not, and files may change at any time.
 
 mod backends;
+mod cancel;
 mod clients;
 mod ends;
 mod files;
