@@ -8,6 +8,7 @@ use super::answer::{self, Answer, Refusal};
 use super::elders::Wanted;
 use super::query::{Query, decode};
 use crate::backend::LastProbe;
+use crate::config::Setting;
 use crate::drain::Stage;
 use crate::ledger::{Record, SessionId};
 use crate::metrics::{Cause, Direction};
@@ -128,24 +129,34 @@ fn view_probe(probe: &LastProbe) -> ProbeView {
 }
 
 #[derive(Serialize)]
-struct Listeners {
-    listeners: Vec<ListenerView>,
+struct Listeners<'a> {
+    listeners: Vec<ListenerView<'a>>,
 }
 
 #[derive(Serialize)]
-struct ListenerView {
+struct ListenerView<'a> {
     name: String,
     configured: Vec<String>,
     bound: Vec<String>,
     active: u64,
     state: &'static str,
+    /// Where sessions go that no route takes.
+    pool: Option<&'a Setting>,
+    /// As the configuration has them; of a listener that a reload removed there are none.
+    routes: &'a [Setting],
 }
 
 /// `GET /api/v1/listeners`
 pub(super) fn listeners(state: &State) -> Answer {
     let live = state.live.load();
     let draining = state.life.stage() >= Stage::Draining;
+    let told = |listening: &Listening, key| live.plan.settings.get("listeners")?.get(&listening.live.name)?.get(key);
     let view = |listening: &Listening| ListenerView {
+        pool: told(listening, "pool").filter(|pool| matches!(pool, Setting::Leaf(_))),
+        routes: match told(listening, "routes") {
+            Some(Setting::List(routes)) => routes,
+            _ => &[],
+        },
         name: listening.live.name.to_string(),
         configured: listening.live.configured(),
         bound: listening.bound.clone(),
@@ -227,7 +238,7 @@ fn limit(query: &Query) -> Result<usize, String> {
 }
 
 /// Ids are at most 16 hex digits; no sign, no space.
-fn session_id(text: &str) -> Result<SessionId, String> {
+pub(super) fn session_id(text: &str) -> Result<SessionId, String> {
     let looks_right = (1..=16).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit());
     let parsed = text.parse().ok().filter(|_| looks_right);
     parsed.ok_or_else(|| "a connection's id is 16 hex digits, as in the access log".into())

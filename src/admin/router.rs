@@ -128,6 +128,7 @@ pub fn understands(path: &str, query: Option<&str>) -> bool {
     let named = |named: operate::Named<'_>| decode(named.pool).is_ok() && decode(named.backend).is_ok();
     let found = locate(path).is_some_and(|place| match place {
         Place::Backend(backend) => named(backend),
+        Place::Connection(id) => api::session_id(id).is_ok(),
         _ => true,
     });
     found && Query::parse(query, explain::PARAMETERS).is_ok()

@@ -30,6 +30,9 @@ pub(super) struct ExplainArgs {
     /// The port it would connect to, where routes depend on that
     #[arg(long, value_name = "PORT")]
     pub(super) port: Option<u16>,
+    /// The first bytes it would send, where routes depend on those
+    #[arg(long, value_name = "TEXT")]
+    pub(super) head: Option<String>,
     /// The listener it would come to
     pub(super) listener: String,
 }
@@ -99,6 +102,7 @@ fn path(args: &ExplainArgs) -> String {
         ("local", local.as_deref()),
         ("sni", args.sni.as_deref()),
         ("port", port.as_deref()),
+        ("head", args.head.as_deref()),
     ];
     asked.extend(args.alpn.iter().map(|name| ("alpn", Some(name.as_str()))));
     format!("/api/v1/explain{}", query(&asked))

@@ -86,10 +86,25 @@ fn listeners_are_shown_until_they_drain() {
     let front = &listeners["listeners"][1];
     assert_eq!(
         front,
-        &serde_json::json!({ "name": "front", "configured": ["127.0.0.1:0"], "bound": ["127.0.0.1:4321"], "active": 1, "state": "open" })
+        &serde_json::json!({ "name": "front", "configured": ["127.0.0.1:0"], "bound": ["127.0.0.1:4321"], "active": 1, "state": "open",
+            "pool": "web", "routes": [] })
     );
     fixture.state.life.enter(Stage::Draining);
     assert_eq!(server.json("/api/v1/listeners")["listeners"][0]["state"], "draining");
+}
+
+#[test]
+fn a_listener_s_routes_are_shown_as_they_are_configured() {
+    let fixture = Fixture::of(&format!(
+        "{ADMIN}\nlisteners:\n  front:\n    bind: 127.0.0.1:0\n    routes: [ {{ match: {{ sni: \"*.a.example\" }}, pool: p }}, \
+         {{ match: {{}}, split: {{ to: {{ p: 3, q: 1 }} }} }} ]\npools: {{ p: {{ backends: [] }}, q: {{ backends: [] }} }}"
+    ));
+    let shown = fixture.admin().json("/api/v1/listeners")["listeners"][0].clone();
+    assert_eq!(shown["pool"], serde_json::Value::Null);
+    let routes = shown["routes"].as_array().unwrap();
+    assert_eq!((routes.len(), &routes[0]["pool"]), (2, &"p".into()));
+    assert!(routes[0]["match"].to_string().contains("*.a.example"), "{shown}");
+    assert_eq!(routes[1]["split"]["to"], serde_json::json!({ "p": 3, "q": 1 }));
 }
 
 #[test]

@@ -124,6 +124,26 @@ fn a_destination_is_the_listeners_or_said() {
 }
 
 #[test]
+fn first_bytes_decide_where_routes_go_by_them() {
+    let fixture = Fixture::of(&format!(
+        "{ADMIN}\nlisteners:\n  front:\n    bind: 127.0.0.1:0\n    pool: p\n    routes: [ {{ match: {{ prefix: SSH- }}, pool: q }} ]\n\
+         pools: {{ p: {{ backends: [] }}, q: {{ backends: [] }} }}"
+    ));
+    let server = fixture.admin();
+    let explained = |head: &str| server.json(&format!("/api/v1/explain?listener=front&{CLIENT}{head}"));
+    for (head, route, pool) in
+        [("&head=SSH-2.0%0D%0A", json!("routes[0]"), json!("q")), ("&head=GET", Value::Null, json!("p"))]
+    {
+        let explained = explained(head);
+        assert_eq!((&explained["route"], &explained["pool"]), (&route, &pool), "{explained}");
+    }
+    for (head, said) in [("", "those are not known"), ("&head=SS", "what follows these first bytes")] {
+        let explained = explained(head);
+        assert!(explained["pool"].is_null() && why(&explained).contains(said), "{explained}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let fixture = Fixture::new(ADMIN);
     let server = fixture.admin();

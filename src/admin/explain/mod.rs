@@ -23,7 +23,7 @@ use crate::pool::{Pool, Prospect, SeatFacts, Snapshot, Standing};
 use crate::route::{Listening, Live};
 
 /// What can be asked with.
-pub(super) const PARAMETERS: &[&str] = &["listener", "client", "local", "sni", "alpn", "port"];
+pub(super) const PARAMETERS: &[&str] = &["listener", "client", "local", "sni", "alpn", "port", "head"];
 /// Names of a key's order of preference that are told.
 const ORDER: usize = 16;
 

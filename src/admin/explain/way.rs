@@ -26,10 +26,12 @@ pub(super) struct Guise {
     client: Peer,
     port: Option<u16>,
     facts: Facts,
+    /// The first bytes of its stream, inside TLS that ends here if it does; none are known if this is empty.
+    head: Vec<u8>,
 }
 
 impl Guise {
-    /// What `sni`, `alpn` and `port` say of a session of `client` to `listening`; the port may be left out where there
+    /// What `sni`, `alpn`, `port` and `head` say of a session of `client` to `listening`; the port may be left out where there
     /// is one only.
     ///
     /// # Errors
@@ -50,7 +52,8 @@ impl Guise {
         };
         let port = asked.or_else(|| local.and_then(|local| local.port())).or_else(bound);
         let alpn = query.all("alpn").map(|name| name.as_bytes().into()).collect();
-        Ok(Self { client, port, facts: Facts { sni: sni.map(Into::into), alpn, ..Facts::default() } })
+        let head = query.get("head").unwrap_or_default().as_bytes().to_vec();
+        Ok(Self { client, port, facts: Facts { sni: sni.map(Into::into), alpn, ..Facts::default() }, head })
     }
 
     /// The name it asks for.
@@ -60,8 +63,8 @@ impl Guise {
 
     /// The way it takes now. Nothing comes of asking.
     pub(super) fn way(&self, listening: &Listening) -> Way {
-        let shown =
-            Shown { client: self.client.ip(), port: self.port, facts: Some(&self.facts), head: b"", authority: None };
+        let Self { client, port, facts, head } = self;
+        let shown = Shown { client: client.ip(), port: *port, facts: Some(facts), head, authority: None };
         let found = listening.routes.find(&shown);
         let route = match found {
             Found::Route(index) => Some(format!("routes[{index}]")),
@@ -74,9 +77,10 @@ impl Guise {
             return Way { route, to, split: Some(split) };
         }
         let to = match (found, listening.routes.lead(found, self.client)) {
-            (Found::Undecided, _) => {
+            (Found::Undecided, _) if self.head.is_empty() => {
                 Err("A route depends on the first bytes that the client sends, and those are not known.".to_owned())
             }
+            (Found::Undecided, _) => Err("A route depends on what follows these first bytes.".to_owned()),
             (_, Lead::Pool(pool)) => Ok(pool),
             (_, Lead::Reject) => Err("The route turns it away: it would be reset.".to_owned()),
             (_, Lead::Drop) => Err("The route turns it away in silence.".to_owned()),
