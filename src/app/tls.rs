@@ -144,6 +144,8 @@ enum Place {
 #[derive(Default)]
 struct Seen {
     stamps: Option<Vec<Stamp>>,
+    /// What was made of them. A reload that has read them earlier may have put that in force since.
+    made: Option<Made>,
     /// Why they could not be used, as the log has it.
     complaint: Option<String>,
 }
@@ -230,6 +232,15 @@ impl Settings {
 }
 
 impl Made {
+    /// Whether it is this very one.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Server(one), Self::Server(other)) => Arc::ptr_eq(one, other),
+            (Self::Client(one), Self::Client(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Server(one), Self::Server(other)) => one.is_like(other),
@@ -251,7 +262,8 @@ impl Made {
 async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
     let (files, settings, name) = (site.files().cloned().collect::<Vec<_>>(), site.settings.clone(), site.name.clone());
     let in_force = site.now();
-    let before = seen.stamps.clone().filter(|_| seen.complaint.is_none());
+    let is_of_them = seen.made.as_ref().zip(in_force.as_ref()).is_some_and(|(made, now)| made.is(now));
+    let before = seen.stamps.clone().filter(|_| seen.complaint.is_none() && is_of_them);
     let load = move || {
         let stamps = stamps(&files);
         if before.as_ref() == Some(&stamps) {
@@ -270,6 +282,7 @@ async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
             let is_news = site.now().is_none_or(|now| !now.is_like(&made));
             // Before it is said, so that whoever reads of it finds it true.
             site.put(made.clone());
+            seen.made = Some(made.clone());
             if is_news || seen.complaint.take().is_some() {
                 tracing::info!(owner, "files of TLS have changed and are in use");
                 made.warnings().iter().for_each(|warning| tracing::warn!(owner, warning, "files of TLS"));
@@ -293,4 +306,47 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
         Some((of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()))
     };
     files.iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests {
+    use super::*;
+    use crate::balance::CATALOGUE;
+    use crate::tls::fixture::pki::{Authority, Wish};
+
+    /// A reload reads its files first, and has other things to wait for before it puts them in force.
+    #[tokio::test]
+    async fn what_a_reload_read_before_the_files_changed_does_not_stay() {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("authority"));
+        let save = || authority.issue(&Wish::names(["a.example"])).save(dir.path(), "a");
+        let [cert, key] = save();
+        let yaml = format!(
+            "listeners: {{ l: {{ bind: '127.0.0.1:0', pool: p, tls: {{ certificates: {{ cert: '{}', key: '{}' }} }} }} }}\n\
+             pools: {{ p: {{ backends: [] }} }}",
+            cert.display(),
+            key.display()
+        );
+        let listener = crate::config::parse("t.yaml", &yaml, &CATALOGUE, &|_| None).unwrap().listeners[0].clone();
+        let settings = Box::new(listener.tls.clone().unwrap());
+        let live = Arc::new(ListenerLive::new(listener, 1));
+        let load = || Arc::new(Server::load(&settings, "l", &live.tls.secrets()).unwrap());
+        let site = || Site {
+            owner: "listener/l".into(),
+            name: "l".into(),
+            settings: Settings::Listener(settings.clone()),
+            place: Place::Listener(live.clone()),
+        };
+        let mut seen = Seen::default();
+        let old = load();
+        live.tls.put(Some(old.clone()));
+        look(site(), &mut seen, || true).await;
+        save();
+        look(site(), &mut seen, || true).await;
+        let new = load();
+        assert!(live.tls.server().unwrap().is_like(&new) && !old.is_like(&new));
+        live.tls.put(Some(old));
+        look(site(), &mut seen, || true).await;
+        assert!(live.tls.server().unwrap().is_like(&new), "the files hold the new one");
+    }
 }
