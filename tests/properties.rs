@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 #[path = "fuzz/properties.rs"]
 mod properties;
+#[path = "fuzz/records.rs"]
+mod records;
 
 /// Beginnings that parsers know, so that not all end at the first byte.
 const SEEDS: &[&[u8]] = &[
@@ -36,6 +38,60 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         }
         bytes
     })
+}
+
+/// A chunk of a script for a peer inside TLS.
+fn chunk() -> impl Strategy<Value = Vec<u8>> {
+    let what = prop_oneof![6 => 0u8..4, 2 => Just(4u8), 1 => Just(5u8), 1 => any::<u8>()];
+    (what, vec(any::<u8>(), 0..200), any::<u8>())
+        .prop_map(|(what, body, times)| [&[what, body.len() as u8, times][..], &body].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn records_of_a_peer_inside_tls(how in 0u8..2, chunks in vec(chunk(), 0..20)) {
+        records::tls_records(&[vec![how], chunks.concat()].concat());
+    }
+
+    #[test]
+    fn data_alone_is_heard_to_the_last_byte(how in 0u8..2, chunks in vec((vec(any::<u8>(), 1..200), any::<u8>()), 0..20)) {
+        let chunk = |(body, times): (Vec<u8>, u8)| [&[0, body.len() as u8, times][..], &body].concat();
+        records::tls_records(&[vec![how], chunks.into_iter().flat_map(chunk).collect()].concat());
+    }
+
+    #[test]
+    fn bytes_instead_of_a_handshake(how in 2u8..4, bytes in bytes(), hello in any::<bool>()) {
+        let hello: &[u8] = if hello { SEEDS[3] } else { b"" };
+        records::tls_records(&[&[how], hello, &bytes].concat());
+    }
+}
+
+/// A server may send tickets without end, each good for nothing: others have their turn meanwhile.
+#[test]
+fn records_that_carry_nothing_keep_nobody_busy() {
+    // Its lifetime, what its age is hidden by, a nonce, itself, and no extensions.
+    const TICKET: &[u8] = &[4, 0, 0, 15, 0, 0, 0, 9, 0, 0, 0, 0, 1, 7, 0, 1, 7, 0, 0];
+    records::run(async {
+        let mut pair = records::pair(records::Ours::Client).await;
+        let forge = &mut pair.forge;
+        let mut wire: Vec<u8> = (0..50_000).flat_map(|_| forge.record(22, TICKET)).collect();
+        wire.extend(forge.record(records::DATA, b"at last"));
+        let (mut left, mut turns, mut room) = (&wire[..], 0, vec![0; 64 * 1024]);
+        let heard = loop {
+            let before = left.len();
+            match pair.ours.read(&mut room, |room| std::io::Read::read(&mut left, room)) {
+                Ok(heard) => break heard,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            assert!(before - left.len() < 400_000, "{} bytes in one turn", before - left.len());
+            turns += 1;
+            let look = |cx: &mut std::task::Context<'_>| std::task::Poll::Ready(pair.ours.poll_read_ready(cx));
+            assert!(std::future::poll_fn(look).await.is_pending(), "the others' turn");
+        };
+        assert_eq!((&room[..heard], turns > 5), (&b"at last"[..], true), "{turns} turns");
+    });
 }
 
 proptest! {

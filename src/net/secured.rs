@@ -32,6 +32,9 @@ const WRITE: usize = 4 * RECORD;
 const LEAST_ROOM: usize = 2 * READ;
 /// … of this size.
 const READ: usize = 32 * 1024;
+/// After so many bytes of records the reader lets others run, whatever came of them: a peer that sends tickets, new keys
+/// and empty records one after another keeps it busy, and gives it nothing.
+const TOIL: usize = 256 * 1024;
 
 /// TLS over a socket, after its handshake.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ struct State {
     finished: bool,
     /// The stream is broken; an errno.
     failed: Option<i32>,
+    /// Bytes received since others could run.
+    toil: usize,
 }
 
 impl Secured {
@@ -79,7 +84,7 @@ impl Secured {
 
     async fn shake(socket: Plain, mut records: Records) -> Result<Self, Unsecured> {
         let Along { plaintext, ended } = shake::shake(&socket, &mut records).await?;
-        let state = State { records, plaintext, given: 0, ended, finished: false, failed: None };
+        let state = State { records, plaintext, given: 0, ended, finished: false, failed: None, toil: 0 };
         Ok(Self { socket, state: Mutex::new(state) })
     }
 
@@ -100,13 +105,19 @@ impl Secured {
 
     /// See [`super::Stream::poll_read_ready`].
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lock().has_news() { Poll::Ready(Ok(())) } else { self.socket.poll_read_ready(cx) }
+        let mut state = self.lock();
+        if state.toil >= TOIL {
+            state.toil = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if state.has_news() { Poll::Ready(Ok(())) } else { self.socket.poll_read_ready(cx) }
     }
 
     /// Reads once with `receive`, which reads from the socket; 0 bytes mean that the peer has said close_notify.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; `ECONNRESET` when the stream was cut, which a socket's end without
+    /// `WouldBlock` when there is nothing, or it took too long to find something; `ECONNRESET` when the stream was cut, which a socket's end without
     /// close_notify is; `EPROTO` when what came is not what was agreed on.
     pub fn read(&self, buffer: &mut [u8], receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut state = self.lock();
@@ -197,7 +208,7 @@ impl State {
         given
     }
 
-    /// Receives and decrypts into `buffer` until there is something to read there.
+    /// Receives and decrypts into `buffer` until there is something to read there, or it is the others' turn.
     fn decrypt(
         &mut self,
         socket: &Plain,
@@ -211,13 +222,17 @@ impl State {
             if self.ended {
                 return Ok(0);
             }
-            let (read, next) = self.records.open(buffer, &mut receive)?;
+            let toil = &mut self.toil;
+            let (read, next) = self.records.open(buffer, |room| receive(room).inspect(|received| *toil += received))?;
             // What rustls has to say of its own accord: an alert, or new keys. If there is no room for it now, it goes
             // before whatever is written next. A socket that fails here says so to the next read: by its end.
             let _ = self.flush(socket);
             self.minded(&next);
             if read > 0 {
                 return Ok(read);
+            }
+            if self.toil >= TOIL {
+                return Err(ErrorKind::WouldBlock.into());
             }
         }
     }
