@@ -133,11 +133,8 @@ fn the_rest_of_a_hello_is_waited_for() {
 fn what_stays_undecided_is_reset_and_never_falls_through() {
     let stage = stage(&format!("{BY_NAME}    timeouts: {{ sniff: 1s }}\n"));
     let says = hello("a.example");
-    let malformed = [&[22, 3, 1, 0, 0][..], &says].concat();
     let long = records(&[&[1, 1, 0, 0][..], &[0; 60_000]].concat(), 16_384);
-    for (says, finish) in
-        [(&b""[..], false), (&says[..3], false), (&says[..30], true), (&malformed, false), (&long[..4], false)]
-    {
+    for (says, finish) in [(&b""[..], false), (&says[..3], false), (&says[..30], true), (&long[..4], false)] {
         let mut client = stage.client(says);
         if finish {
             client.finish();
@@ -152,12 +149,42 @@ fn what_stays_undecided_is_reset_and_never_falls_through() {
     stage.proxy.logs("decides no route");
 }
 
+/// Nothing that could still come would make it one: nobody waits for it, whatever time there is.
+#[test]
+fn a_malformed_hello_is_closed_at_once() {
+    let stage = stage(&format!("{BY_NAME}    timeouts: {{ sniff: 10m }}\n"));
+    let says = hello("a.example");
+    let empty_record = [&[22, 3, 1, 0, 0][..], &says].concat();
+    let no_hello = records(&[2, 0, 0, 4, 0, 0, 0, 0], 16_384);
+    let long = records(&[&[1, 1, 0, 0][..], &[0; 20_000]].concat(), 16_384);
+    let no_host = hello("a_.example/");
+    for says in [&empty_record, &no_hello, &long, &no_host] {
+        let mut client = stage.client(says);
+        client.hear_reset_within(Duration::from_secs(5));
+        assert_eq!(stage.proxy.ended()["cause"], "sniff_undecided");
+    }
+    stage.nobody_came();
+}
+
+/// Who says nothing and leaves has left, by an end or by a reset, whatever is waited for; the kernel's word tells which.
 #[test]
 fn a_client_that_leaves_without_a_byte_has_left() {
-    let stage = stage(BY_NAME);
-    stage.proxy.connect().finish();
-    let end = stage.proxy.ended();
-    assert_eq!([&end["cause"], &end["side"], &end["phase"]], ["client_reset", "client", "intake"]);
+    let header = "    pool: rest\n    accept_proxy: { from: 127.0.0.0/8, timeout: 20s }\n";
+    for front in [BY_NAME, header, "    pool: rest\n    starttls: postgres\n"] {
+        let stage = stage(front);
+        stage.proxy.connect().finish();
+        let ended = |errno: Value| {
+            let end = stage.proxy.ended();
+            assert_eq!([&end["cause"], &end["side"], &end["phase"]], ["client_reset", "client", "intake"], "{front}");
+            assert_eq!(end["errno"], errno, "{front}");
+        };
+        ended(Value::Null);
+        let client = stage.proxy.connect();
+        stage.proxy.metric_becomes("peerway_listener_active_connections{listener=\"front\"}", 1.0);
+        client.reset();
+        ended(104.into());
+        stage.nobody_came();
+    }
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn who_leaves_without_a_word_has_begun_nothing() {
     let (proxy, _) = Site::to(&Backend::new()).start("");
     drop(TcpStream::connect(proxy.address("front")).unwrap());
     assert_eq!(proxy.why(), "client_reset client intake");
+    proxy.connect().reset();
+    assert_eq!(proxy.why(), "client_reset client intake");
     let mut half = TcpStream::connect(proxy.address("front")).unwrap();
     half.write_all(&[22, 3, 1]).unwrap();
     drop(half);
