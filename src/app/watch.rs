@@ -76,13 +76,13 @@ async fn content(desk: &Arc<Desk>) -> Option<String> {
 
 /// Whether there is something to try, if `last` is what came of the same content. It is no longer wrong if what it names
 /// has changed: a certificate, a password.
-async fn is_worth_trying(last: Option<Attempt>, Origin { paths, env }: &Origin) -> bool {
+async fn is_worth_trying(last: Option<Attempt>, origin: &Origin) -> bool {
     match last {
         None => true,
         Some(last) if last.result == Verdict::Rejected && !last.errors.is_empty() => {
-            let (paths, env) = (paths.clone(), *env);
-            let right = tokio::task::spawn_blocking(move || config::load(&paths, &CATALOGUE, &env).is_ok());
-            right.await.unwrap_or(false)
+            let Origin { paths, env, reach } = origin.clone();
+            let load = move || config::load_within(&reach, &paths, &CATALOGUE, &env).is_ok();
+            tokio::task::spawn_blocking(load).await.unwrap_or(false)
         }
         Some(_) => false,
     }
