@@ -123,13 +123,12 @@ fn certificates_are_swapped_by_renaming_and_by_turning_a_link() {
         issued
     };
     let turn = |version: &str| {
-        symlink(version, volume.path().join("..next")).unwrap();
-        fs::rename(volume.path().join("..next"), volume.path().join("..data")).unwrap();
+        symlink(version, volume.path().join("next")).unwrap();
+        fs::rename(volume.path().join("next"), volume.path().join("current")).unwrap();
     };
-    issue("..1");
-    turn("..1");
-    ["a.pem", "a.key"].iter().for_each(|name| symlink(format!("..data/{name}"), volume.path().join(name)).unwrap());
-    let pair = volume.path();
+    issue("v1");
+    turn("v1");
+    let pair = volume.path().join("current");
     let tls = format!(", tls: {{ certificates: {{ cert: {0}/a.pem, key: {0}/a.key }} }}", pair.display());
     let yaml = file(&backend, "", &tls, "").replace("watch: false", "watch: false, debounce: 20ms");
     let proxy = Setup::file(yaml).start();
@@ -139,13 +138,13 @@ fn certificates_are_swapped_by_renaming_and_by_turning_a_link() {
             (shown == certificate).then_some(())
         });
     };
-    let second = issue("..2");
-    turn("..2");
+    let second = issue("v2");
+    turn("v2");
     becomes("the one in the other folder", der(&second));
     let third = authority.issue(&Wish::names([NAME]));
-    third.save(&volume.path(), "next");
+    third.save(&volume.path().join("v2"), "next");
     for (next, name) in [("next.key", "a.key"), ("next.pem", "a.pem")] {
-        fs::rename(volume.path().join(next), volume.path().join("..2").join(name)).unwrap();
+        fs::rename(volume.path().join("v2").join(next), volume.path().join("v2").join(name)).unwrap();
     }
     becomes("the one in the same folder", der(&third));
 }

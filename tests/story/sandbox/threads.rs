@@ -43,16 +43,16 @@ fn without_a_sandbox_there_is_no_helper() {
 
 #[test]
 fn the_helper_holds_nothing_and_ends_with_its_process() {
-    let backend = Backend::new();
-    let proxy = proxy(&backend);
-    let (client, _server) = proxy.session(&backend);
-    let helper = helper(proxy.id());
     let ends = |id| {
         let open = open_files(id).into_iter().map(|path| path.display().to_string());
         open.filter(|path| path.starts_with("socket:") || path.starts_with("pipe:")).collect::<BTreeSet<_>>()
     };
     // What the tests were started with is everybody's.
     let all = ends(std::process::id());
+    let backend = Backend::new();
+    let proxy = proxy(&backend);
+    let (client, _server) = proxy.session(&backend);
+    let helper = helper(proxy.id());
     let ours: BTreeSet<_> = &ends(proxy.id()) - &all;
     let shared: Vec<String> = ends(helper).intersection(&ours).cloned().collect();
     assert!(ours.len() > 4 && shared.is_empty(), "{shared:?} of {ours:?}");
