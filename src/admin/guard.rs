@@ -12,6 +12,7 @@ use hyper::{StatusCode, Version};
 
 use super::answer::Refusal;
 use crate::config::plan::{Admin, AdminAddress, Protect};
+use crate::tls::Server;
 
 /// What a request does, as far as protection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +68,25 @@ impl Guard {
 
     /// Refuses requests that a page of another site made a browser send: those to a name (which that
     /// site may have pointed at this address), and those that say they come from elsewhere.
-    pub(super) fn check_site(&self, head: &Parts) -> Result<(), Refusal> {
+    ///
+    /// With TLS, names of our own certificate are ours: a browser has verified that we have it, and sends nothing to a
+    /// foreign name that leads here. A wildcard proves less: someone else may have a name under it.
+    pub(super) fn check_site(&self, head: &Parts, tls: Option<&Server>) -> Result<(), Refusal> {
         let host = host(head)?;
-        if let Some(host) = host.filter(|_| matches!(self.reach, Reach::Loopback | Reach::Network))
-            && !is_our_name(host)
-        {
-            return Err(Refusal::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "the Host header must be an IP address or localhost",
-            ));
+        if let Some(host) = host.filter(|_| matches!(self.reach, Reach::Loopback | Reach::Network)) {
+            let certified = tls.is_some_and(|server| server.is_called(without_port(host)));
+            let detail = match tls {
+                None => "the Host header must be an IP address or localhost",
+                Some(_) => {
+                    "the Host header must be an IP address, localhost, or a whole name of this endpoint's certificate"
+                }
+            };
+            if !is_our_name(host) && !certified {
+                return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, detail));
+            }
         }
-        let same = |origin: &str| host.is_some_and(|host| origin.strip_prefix("http://") == Some(host));
+        let scheme = if tls.is_some() { "https://" } else { "http://" };
+        let same = |origin: &str| host.is_some_and(|host| origin.strip_prefix(scheme) == Some(host));
         match head.headers.get_all(ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(same)) {
             true => Ok(()),
             false => Err(Refusal::new(StatusCode::FORBIDDEN, "requests of other sites are refused")),
@@ -133,12 +142,16 @@ fn host(head: &Parts) -> Result<Option<&str>, Refusal> {
     }
 }
 
-/// Names that no foreign site can have pointed at us.
-fn is_our_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) => name,
         _ => host,
-    };
+    }
+}
+
+/// Names that no foreign site can have pointed at us.
+fn is_our_name(host: &str) -> bool {
+    let name = without_port(host);
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }

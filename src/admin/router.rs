@@ -15,6 +15,7 @@ use super::guard::{Access, Guard};
 use super::query::{Query, decode};
 use super::{Process, State, api, config, explain, health, operate, scrape, upgrade};
 use crate::metrics::Format;
+use crate::tls::Server;
 
 /// A request that is not answered by then is given up.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -75,6 +76,11 @@ impl Site {
     pub(super) fn new(guard: Guard, metrics_only: bool) -> Self {
         Self { guard, metrics_only, process: Process::default(), pages: std::sync::Arc::new(Semaphore::new(PAGES)) }
     }
+
+    /// How its clients are spoken to, if not in the clear.
+    pub(super) fn tls(&self, state: &State) -> Option<std::sync::Arc<Server>> {
+        state.admin_tls.server().filter(|_| !self.metrics_only)
+    }
 }
 
 /// What a path stands for.
@@ -107,14 +113,14 @@ pub(super) async fn respond(site: &Site, state: &State, request: Request<Incomin
 /// Refuses, or answers.
 async fn judge(site: &Site, state: &State, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
-    let place = admit(site, &head)?;
+    let place = admit(site, &head, site.tls(state).as_deref())?;
     let body = collect(body).await?;
     perform(site, state, place, &head, body).await
 }
 
 /// What is asked for, if it exists and the client may ask for it.
-fn admit<'a>(site: &Site, head: &'a Parts) -> Result<Place<'a>, Refusal> {
-    site.guard.check_site(head)?;
+fn admit<'a>(site: &Site, head: &'a Parts, tls: Option<&Server>) -> Result<Place<'a>, Refusal> {
+    site.guard.check_site(head, tls)?;
     let place = locate(head.uri.path()).filter(|place| !site.metrics_only || place.is_for_scrapers());
     let nothing = || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here; GET / says what there is");
     let place = place.ok_or_else(nothing)?;

@@ -268,8 +268,7 @@ async fn secure<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let tls = state.admin_tls.server().filter(|_| !site.metrics_only);
-    let Some(server) = tls else { return converse(client, site, state, place, door).await };
+    let Some(server) = site.tls(&state) else { return converse(client, site, state, place, door).await };
     // Who does not speak TLS has seen the alert.
     if let Ok(Ok(client)) = timeout(HEAD_TIME, TlsAcceptor::from(server.config()).accept(client)).await {
         converse(client, site, state, place, door).await;

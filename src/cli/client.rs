@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::place::Place;
+use super::secure::Trust;
+
 /// A process on this machine that has not answered by then is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any answer of the API has.
@@ -24,47 +26,18 @@ const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
 /// How to reach a running process.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The admin endpoint of the running process: IP:PORT, HOST:PORT or unix:PATH
+    /// The admin endpoint of the running process: IP:PORT, HOST:PORT or unix:PATH; https://HOST:PORT where it has TLS
     #[arg(long, env = "PEERWAY_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
     pub(super) admin: Place,
+    /// File with the authorities that may have signed the certificate of an https:// endpoint, PEM; else the system's
+    #[arg(long, env = "PEERWAY_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
     /// File with the token, where the process asks for one
     #[arg(long, env = "PEERWAY_TOKEN", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// Print the API's JSON as it is
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// Where an admin endpoint listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// TCP, `host:port`.
-    Tcp(String),
-    /// A unix socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() { Err("unix: needs a path".into()) } else { Ok(Self::Unix(path.into())) };
-        }
-        match text.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::Tcp(text.to_owned())),
-            _ => Err("expected IP:PORT, HOST:PORT or unix:PATH".into()),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// Why a client command failed; all of these are exit code 1 but a bad configuration, which is 78.
@@ -82,6 +55,8 @@ pub(super) enum CliError {
     Strange(Place, String),
     /// The token cannot be read.
     Token(PathBuf, io::Error),
+    /// Nobody can be verified, or nobody would be.
+    Trust(String),
     /// Standard output is gone.
     Output(io::Error),
 }
@@ -89,12 +64,18 @@ pub(super) enum CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(place, why) => write!(
-                f,
-                "no answer from the admin endpoint at {place}: {why}\n\
-                 Is peerway running, with `admin: {{ listen: {place} }}` in its configuration?\n\
-                 Another address is given with --admin or in PEERWAY_ADMIN."
-            ),
+            Self::Unreachable(place, why) => {
+                let listen = match place {
+                    Place::Tls(address) => format!("{address}, tls: …"),
+                    place => place.to_string(),
+                };
+                write!(
+                    f,
+                    "no answer from the admin endpoint at {place}: {why}\n\
+                     Is peerway running, with `admin: {{ listen: {listen} }}` in its configuration?\n\
+                     Another address is given with --admin or in PEERWAY_ADMIN."
+                )
+            }
             Self::Refused(StatusCode::UNAUTHORIZED, detail) => {
                 write!(f, "{detail}\nThe file that holds it is given with --token-file or in PEERWAY_TOKEN.")
             }
@@ -102,6 +83,7 @@ impl fmt::Display for CliError {
             Self::Refused(_, detail) | Self::BadConfig(detail) | Self::Failed(detail) => f.write_str(detail),
             Self::Strange(place, what) => write!(f, "{place} does not answer like a peerway admin endpoint: {what}"),
             Self::Token(path, error) => write!(f, "cannot read the token in {}: {error}", path.display()),
+            Self::Trust(why) => f.write_str(why),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }
@@ -138,9 +120,10 @@ impl ClientArgs {
     fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Bytes, CliError> {
         let unreachable = |why: String| CliError::Unreachable(self.admin.clone(), why);
         let request = self.request(method, path, body)?;
+        let trust = self.trust()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
-        let asked = runtime.block_on(async { timeout(PATIENCE, exchange(&self.admin, request)).await });
+        let asked = runtime.block_on(async { timeout(PATIENCE, exchange(&self.admin, trust.as_ref(), request)).await });
         // A resolver that hangs must not hold up the end.
         runtime.shutdown_background();
         let late = format!("nothing came within {} seconds", PATIENCE.as_secs());
@@ -163,6 +146,18 @@ impl ClientArgs {
         serde_json::from_slice(body).map_err(|error| CliError::Strange(self.admin.clone(), error.to_string()))
     }
 
+    /// What verifies the endpoint, if it has TLS.
+    fn trust(&self) -> Result<Option<Trust>, CliError> {
+        match &self.admin {
+            Place::Tls(_) => Trust::new(self.ca.as_deref()).map(Some).map_err(CliError::Trust),
+            // Whoever asks for someone to be verified must not be answered by anybody.
+            Place::Tcp(address) if self.ca.is_some() => Err(CliError::Trust(format!(
+                "--ca (or PEERWAY_CA) is for endpoints with TLS, and {address} is not spoken to so: write https://{address}"
+            ))),
+            Place::Tcp(_) | Place::Unix(_) => Ok(None),
+        }
+    }
+
     fn request(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, CliError> {
         // Names other than localhost are refused there: a name is how foreign web pages get in.
         let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
@@ -180,10 +175,19 @@ impl ClientArgs {
 }
 
 /// One request on a connection of its own; errors in words.
-async fn exchange(place: &Place, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
-    let response = match place {
-        Place::Tcp(address) => send(TcpStream::connect(address).await.map_err(text)?, request).await,
-        Place::Unix(path) => send(UnixStream::connect(path).await.map_err(text)?, request).await,
+async fn exchange(
+    place: &Place,
+    trust: Option<&Trust>,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), String> {
+    let response = match (place, trust) {
+        (Place::Unix(path), _) => send(UnixStream::connect(path).await.map_err(text)?, request).await,
+        (Place::Tcp(address), _) => send(TcpStream::connect(address).await.map_err(text)?, request).await,
+        (Place::Tls(address), Some(trust)) => {
+            let stream = TcpStream::connect(address).await.map_err(text)?;
+            send(trust.secure(address, stream).await?, request).await
+        }
+        (Place::Tls(_), None) => Err("nobody can be verified".into()),
     }?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(text)?;
@@ -197,7 +201,10 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     // Its errors come out of the sender as well.
     tokio::spawn(connection);
-    sender.send_request(request).await.map_err(text)
+    sender.send_request(request).await.map_err(|error| match error.is_parse() {
+        true => "it does not speak HTTP: if it has `tls` in its `admin`, write https:// before the address".into(),
+        false => text(error),
+    })
 }
 
 fn text(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> String {
@@ -249,17 +256,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_addresses_or_unix_paths() {
-        assert_eq!("unix:/run/x".parse(), Ok(Place::Unix("/run/x".into())));
-        for good in ["127.0.0.1:9901", "[::1]:9901", "localhost:1"] {
-            assert_eq!(good.parse::<Place>().unwrap().to_string(), good);
-        }
-        for bad in ["", "unix:", "127.0.0.1", ":9901", "host:port", "host:99999"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn names_are_encoded() {
         assert_eq!(query(&[("a", Some("x y/%&")), ("b", None), ("c", Some("1"))]), "?a=x%20y%2F%25%26&c=1");
     }
@@ -267,7 +263,7 @@ mod tests {
     #[test]
     fn who_does_not_answer_is_named_with_the_remedy() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let args = ClientArgs { admin: free.to_string().parse().unwrap(), token_file: None, json: false };
+        let args = ClientArgs { admin: free.to_string().parse().unwrap(), ca: None, token_file: None, json: false };
         let said = args.ask(Method::GET, "/").unwrap_err().to_string();
         assert!(said.contains(&free.to_string()) && said.contains("--admin") && said.contains("refused"), "{said}");
     }

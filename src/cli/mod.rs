@@ -8,11 +8,13 @@ mod explain;
 mod history;
 mod kill;
 mod operate;
+mod place;
 mod plan;
 mod pools;
 mod reload;
 mod run;
 mod schema;
+mod secure;
 mod table;
 mod upgrade;
 

@@ -43,6 +43,11 @@ impl Certificates {
         Self { exact, wildcard, default }
     }
 
+    /// Whether one is for this very host name. One for all names of a domain does not count.
+    pub(super) fn have(&self, name: &str) -> bool {
+        self.exact.contains_key(&name.to_ascii_lowercase())
+    }
+
     /// Those for a name, the best first.
     fn of(&self, name: Option<&str>) -> &Kinds {
         let Some(name) = name else { return &self.default };

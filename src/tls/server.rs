@@ -147,6 +147,11 @@ impl Server {
         self.config.clone()
     }
 
+    /// Whether one of its certificates is for this very host name. One for all names of a domain does not count.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.certificates.have(name)
+    }
+
     /// A handshake to come.
     pub fn handshake(self: &Arc<Self>) -> Handshake {
         let witness = Arc::new(Witness { certificates: self.certificates.clone(), asked: Mutex::new(None) });

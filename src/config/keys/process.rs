@@ -220,7 +220,12 @@ const ADMIN: &[Key] = &[
     Key::new(
         "tls",
         Kind::Map(CERTIFICATE),
-        "Serve it over TLS, and not without. The files are watched, and what changes is used for new connections.",
+        "Serve it over TLS, and not without. The files are watched, and what changes is used for new connections. \
+         `peerway`'s own commands reach it with `--admin https://HOST:PORT`, where HOST is a name or an address that the \
+         certificate has; they verify it by the system's authorities, or by those of `--ca FILE` (`PEERWAY_CA`). Requests \
+         may be for an IP address, for `localhost`, or for a host name that the certificate has in full; those for any \
+         other name are refused, also under a wildcard, since a foreign site may have pointed it here. Without TLS only \
+         addresses and `localhost` will do.",
     )
     .dormant(),
 ];

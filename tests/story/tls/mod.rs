@@ -1,5 +1,6 @@
 //! TLS that ends at a listener: what is inside goes on, what is not TLS does not, and files may change at any time.
 
+mod admin;
 mod backends;
 mod cancel;
 mod clients;
