@@ -47,6 +47,21 @@ fn bytes_go_both_ways_and_each_end_is_told_by_itself() {
     }
 }
 
+/// A backend with several names or protocols goes by what the hello says.
+#[test]
+fn the_backend_is_asked_by_name_and_offered_the_protocols() {
+    let backend = Backend::new();
+    for (offered, agreed) in [("", serde_json::Value::Null), (", alpn: [y, x]", "x".into())] {
+        let bridge = Bridge::with(&backend, ", alpn: [x, z]", offered);
+        let (mut client, mut server) = bridge.near.session(&backend);
+        send_across(&mut client, &mut server, 10);
+        client.reset();
+        server.hear_reset();
+        let end = bridge.far.ended();
+        assert_eq!((&end["sni"], &end["alpn"]), (&NAME.into(), &agreed));
+    }
+}
+
 #[test]
 fn both_directions_are_full_at_once() {
     let backend = Backend::new();
