@@ -24,6 +24,7 @@ const SEEDS: &[&[u8]] = &[
     b"pools: { p: { backends: [ h:1 ], policy: { maglev: { key: server_name } } } }\n",
     b"/api/v1/pools/p/backends/b/drain?within=5m",
     b"/api/v1/connections?limit=1&after=%41",
+    b"/api/v1/connections/..",
 ];
 
 /// One or two of these with some bytes changed, and some more.
