@@ -241,8 +241,16 @@ mod tests {
             let (at, listener) = (std::time::Instant::now(), self.listener.clone());
             let who = Some(Peer::tcp(peer));
             let permit = Permit::take(&self.gate, &listener.entrance, who, at).await.expect("room");
-            let accepted =
-                Accepted { stream: Stream::from(stream), peer: Peer::tcp(peer), listener, permit, at, header_by: None };
+            let local = Peer::tcp(address);
+            let accepted = Accepted {
+                local,
+                stream: Stream::try_from(stream).expect("room in the runtime"),
+                peer: Peer::tcp(peer),
+                listener,
+                permit,
+                at,
+                header_by: None,
+            };
             let entry = self.ctx.ledger.open(&accepted, self.ctx.bench.worker());
             (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted, entry)))
         }

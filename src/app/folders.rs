@@ -54,11 +54,15 @@ impl Folders {
         let Some(queue) = &self.queue else { return };
         let look = || {
             let (paths, whereabouts) = find();
-            (places(&paths), whereabouts)
+            (places(&paths), paths, whereabouts)
         };
-        let Ok(((folders, names), whereabouts)) = tokio::task::spawn_blocking(look).await else { return };
+        let Ok(((folders, names), paths, whereabouts)) = tokio::task::spawn_blocking(look).await else { return };
+        // Who is still writing to a file of ours is told of by the file, not by its folder: there every line of a log beside
+        // it would be told of, too. A file that is not there has nothing to tell.
+        for file in paths.iter().filter(|path| !folders.contains(*path)) {
+            let _ = inotify::add_watch(queue.get_ref(), file, WatchFlags::MODIFY);
+        }
         let what = WatchFlags::CLOSE_WRITE
-            | WatchFlags::MODIFY
             | WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::MOVED_FROM
@@ -92,7 +96,8 @@ impl Folders {
         let mut reader = inotify::Reader::new(queue, &mut room);
         let mut matters = false;
         while let Ok(event) = reader.next() {
-            // With an overflow there is no name, and everything may have changed.
+            // A file itself has no name in what is told of it. With an overflow there is none either, and everything may have
+            // changed.
             let name = event.file_name().map(|name| Path::new(OsStr::from_bytes(name.to_bytes())).to_owned());
             matters |= name.is_none_or(|name| self.matters(&name)) && !event.events().contains(ReadFlags::IGNORED);
         }

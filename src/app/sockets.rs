@@ -388,7 +388,8 @@ pub(super) struct Serving<'a> {
 impl Serving<'_> {
     fn orders(&self, name: &str) -> Option<Orders> {
         let (listener, live) = self.listeners.iter().find(|(listener, _)| &*listener.name == name)?;
-        Some(Orders { listener: live.clone(), tcp: listener.tcp, fate: Fate::Open })
+        let diverted = listener.bind.iter().any(|bind| bind.transparent);
+        Some(Orders { listener: live.clone(), tcp: listener.tcp, diverted, fate: Fate::Open })
     }
 }
 
@@ -430,7 +431,8 @@ impl Post {
             served.announced.push((listener.clone(), self.real.to_string()));
         }
         self.orders.send_if_modified(|now| {
-            let other = !Arc::ptr_eq(&now.listener, &orders.listener) || now.tcp != orders.tcp;
+            let other = !Arc::ptr_eq(&now.listener, &orders.listener)
+                || (now.tcp, now.diverted) != (orders.tcp, orders.diverted);
             *now = orders;
             other
         });

@@ -26,6 +26,8 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
         let reload = live.load().plan.reload;
         tokio::select! {
             () = folders.changed() => {
+                // A file that is new may still be written to.
+                watch(&mut folders, &desk).await;
                 folders.settle(reload.debounce).await;
                 // Before the files are read: one that comes later, in a folder that is new, is told of then.
                 watch(&mut folders, &desk).await;

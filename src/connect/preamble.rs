@@ -194,7 +194,8 @@ mod tests {
     }
 
     /// Fills what the kernel holds for `stream`; returns how much that was.
-    fn fill(stream: &Stream) -> usize {
+    async fn fill(stream: &Stream) -> usize {
+        poll_fn(|cx| stream.poll_write_ready(cx)).await.expect("connected");
         let mut filled = 0;
         while let Ok(wrote) = stream.try_write(&[b'.'; 4096]) {
             filled += wrote;
@@ -205,8 +206,8 @@ mod tests {
     #[tokio::test]
     async fn a_preamble_that_does_not_fit_at_once_goes_out_whole_and_once() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let ours = Stream::from(ours);
-        let filled = fill(&ours);
+        let ours = Stream::try_from(ours).expect("room in the runtime");
+        let filled = fill(&ours).await;
         let preamble: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
         let expected = preamble.clone();
         let reader = tokio::spawn(async move {
@@ -221,8 +222,8 @@ mod tests {
     #[tokio::test]
     async fn a_backend_that_takes_no_preamble_is_given_up_when_time_is_up() {
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
-        let ours = Stream::from(ours);
-        fill(&ours);
+        let ours = Stream::try_from(ours).expect("room in the runtime");
+        fill(&ours).await;
         let result = dial(ours, b"PROXY", Duration::from_millis(50)).await;
         assert_eq!(result.err(), Some(ConnectError::new(ConnectFailure::Timeout, None)));
     }
@@ -236,7 +237,9 @@ mod tests {
         arm_reset(&theirs).expect("an option");
         drop(theirs);
         ours.readable().await.expect("the reset has arrived");
-        let error = dial(Stream::from(ours), b"PROXY", Duration::from_secs(5)).await.expect_err("a dead socket");
+        let error = dial(Stream::try_from(ours).expect("room in the runtime"), b"PROXY", Duration::from_secs(5))
+            .await
+            .expect_err("a dead socket");
         assert_eq!(error.reason, ConnectFailure::Proxy);
         assert!(error.errno.is_some());
     }

@@ -1,5 +1,6 @@
 //! The innermost layer: a socket, connected.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,13 +8,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::source::Turns;
 use super::{ConnectError, Dial, Dials};
 use crate::metrics::ConnectFailure;
-use crate::net::{Peer, Stream, Target, bind_source, prepare_stream, set_transparent};
+use crate::net::{Family, Peer, Plain, Stream, Target, bind_source, prepare_stream, set_transparent};
 
 /// Connects sockets, with no limit on time.
 pub(super) fn connector() -> impl Dials {
@@ -64,13 +65,21 @@ async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAdd
         }
         bind_source(&socket, source)?;
     }
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let stream = Plain::new(socket.into(), Family::Tcp)?;
+    poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+    if let Some(error) = stream.take_error() {
+        return Err(error);
+    }
     // Dialling a free port of this machine's ephemeral range can, once in some ten thousand times,
     // meet itself (simultaneous open): that is nobody's backend.
-    if stream.local_addr()? == address {
+    if stream.local() == Peer::tcp(address) {
         return Err(Errno::CONNREFUSED.into());
     }
-    Ok(Stream::from(stream))
+    Ok(stream.into())
 }
 
 async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
@@ -79,7 +88,7 @@ async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
     loop {
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
-            result => return result.map(Stream::from),
+            result => return Stream::try_from(result?),
         }
     }
 }

@@ -84,7 +84,7 @@ mod tests {
     /// What comes of asking a backend that answers so; None if it is given the stream.
     async fn asked(answer: &[u8]) -> Option<ConnectError> {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let stream = Arc::new(Mutex::new(Some(Stream::from(ours))));
+        let stream = Arc::new(Mutex::new(Some(Stream::try_from(ours).expect("room in the runtime"))));
         let inner = tower::service_fn(move |_: Dial| {
             let stream = stream.lock().expect("sound").take().expect("dialled once");
             async { Ok::<_, ConnectError>(stream) }

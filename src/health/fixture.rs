@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A line and its far end.
 pub(super) fn pair() -> (Line, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (Line::new(Stream::from(ours), "127.0.0.1:80".into()), theirs)
+    (Line::new(Stream::try_from(ours).unwrap(), "127.0.0.1:80".into()), theirs)
 }
 
 /// The same over TCP, with a close that is a reset unless the line is ended well, as the connector makes them.
@@ -29,7 +29,7 @@ pub(super) async fn tcp_pair() -> (Line, TcpStream) {
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
     let ours = ours.unwrap();
     arm_reset(&ours).unwrap();
-    (Line::new(Stream::from(ours), address.to_string()), theirs.unwrap().0)
+    (Line::new(Stream::try_from(ours).unwrap(), address.to_string()), theirs.unwrap().0)
 }
 
 /// What `probe` finds when `backend` plays the far end; the line is ended as a caller does.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::ProbeError;
 use crate::metrics::ProbeResult;
-use crate::net::{Handle, Plain, Stream};
+use crate::net::{Family, Handle, Stream};
 use crate::tls;
 use crate::wire::{Parsed, quoted};
 
@@ -65,7 +65,7 @@ impl Line {
     /// Whether nobody in between can read what is said: over a unix socket there is no between, and TLS counts when it
     /// was verified who is at its other end.
     pub fn is_private(&self) -> bool {
-        matches!(self.socket.plain(), Some(Plain::Unix(_))) || self.verified
+        self.socket.plain().is_some_and(|socket| socket.family() == Family::Unix) || self.verified
     }
 
     /// Whether what is said on the line is encrypted.

@@ -251,7 +251,9 @@ mod tests {
             seen.lock().expect("sound").push((Instant::now(), address.port()));
             async move {
                 sleep(takes).await;
-                Ok::<_, ConnectError>(Stream::from(tokio::net::UnixStream::pair().expect("a pair").0))
+                Ok::<_, ConnectError>(
+                    Stream::try_from(tokio::net::UnixStream::pair().expect("a pair").0).expect("room in the runtime"),
+                )
             }
         }))
     }

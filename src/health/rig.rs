@@ -97,7 +97,7 @@ where
 {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let story = tokio::spawn(story(Server(Box::new(theirs))));
-    let ours = Arc::new(Mutex::new(Some(Stream::from(ours))));
+    let ours = Arc::new(Mutex::new(Some(Stream::try_from(ours).unwrap())));
     let connector = BoxCloneSyncService::new(service_fn(move |_: Dial| {
         let stream = ours.lock().unwrap().take().unwrap();
         async move { Ok::<_, ConnectError>(stream) }

@@ -81,16 +81,16 @@ pub enum Turned {
 /// # Errors
 /// It did not say so as it must, or it has gone.
 pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
-    let Accepted { stream, peer, listener, mut permit, header_by, at } = accepted;
+    let Accepted { stream, peer, local, listener, mut permit, header_by, at } = accepted;
     let (destination, introduction) = match header_by {
-        None => (stream.local(), None),
+        None => (local, None),
         Some(by) => {
             // Boxed, as a session that expects no header need not carry the room for the wait.
             let (header, fields) = Box::pin(proxy_protocol::read(&stream, by)).await.map_err(|error| {
                 error.complain(&listener, peer);
                 Turned::from(error)
             })?;
-            let told = introduce(&header, fields, peer, stream.local());
+            let told = introduce(&header, fields, peer, local);
             let client = told.1.as_ref().map_or(peer, |introduction| introduction.client);
             // The second gate. Whoever said nothing of itself has passed it at accept.
             if let Err(reason) = permit.introduce(client, Instant::now()) {

@@ -104,7 +104,7 @@ impl Record {
         Self {
             id,
             peer: accepted.peer,
-            local: accepted.stream.local(),
+            local: accepted.local,
             started: accepted.at,
             started_at: SystemTime::now(),
             worker,

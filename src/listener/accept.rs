@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -14,7 +13,9 @@ use crate::admission::{Gate, Permit, turn_away};
 use crate::config::plan::{ListenerTcp, Others, RefuseWith};
 use crate::drain::{Lifecycle, Stage};
 use crate::metrics::{AcceptError, Refused};
-use crate::net::{BoundSocket, Peer, Stream, lengthen_queue, refuse_new_connections, retune_listener};
+use crate::net::{
+    Arrived, BoundSocket, Incoming, Peer, Stream, lengthen_queue, refuse_new_connections, retune_listener,
+};
 
 /// A client that was let in.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Accepted {
     pub stream: Stream,
     /// Its address.
     pub peer: Peer,
+    /// The address it connected to.
+    pub local: Peer,
     /// Where it arrived.
     pub listener: Arc<ListenerLive>,
     /// Its places under the limits of the process, the listener and, if it is known by now, the client.
@@ -40,6 +43,8 @@ pub struct Orders {
     pub listener: Arc<ListenerLive>,
     /// Options of the socket.
     pub tcp: ListenerTcp,
+    /// Whether clients may have connected to other addresses than the one that is bound.
+    pub diverted: bool,
     /// Whether to go on.
     pub fate: Fate,
 }
@@ -80,20 +85,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Socket {
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| (Stream::from(stream), Peer::tcp(peer))),
-            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| (Stream::from(stream), Peer::Unix)),
-        }
-    }
-}
-
 impl Acceptor {
     /// An accept loop to be, which follows `orders`; without anyone left to give them it closes.
     pub fn new(mut orders: watch::Receiver<Orders>, gate: Arc<Gate>, life: Arc<Lifecycle>) -> Self {
@@ -112,10 +103,7 @@ impl Acceptor {
     /// # Errors
     /// Only if the socket cannot be registered with this thread's runtime.
     pub async fn run(mut self, socket: BoundSocket, serve: impl Fn(Accepted)) -> io::Result<()> {
-        let socket = match socket {
-            BoundSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
-            BoundSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
-        };
+        let socket = Incoming::new(socket)?;
         let mut ending = pin!(ending(self.life.clone(), self.later.clone()));
         let mut pause = SHORTEST_PAUSE;
         let mut warned = None;
@@ -127,12 +115,12 @@ impl Acceptor {
                     self.follow(&socket);
                     continue;
                 }
-                accepted = socket.accept() => accepted,
+                accepted = socket.accept(self.orders.diverted) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(arrived) => {
                     pause = SHORTEST_PAUSE;
-                    let mut admitted = pin!(self.admit(stream, peer, &serve));
+                    let mut admitted = pin!(self.admit(arrived, &serve));
                     tokio::select! {
                         biased;
                         () = &mut admitted => {}
@@ -161,12 +149,12 @@ impl Acceptor {
     }
 
     /// Takes over new orders.
-    fn follow(&mut self, socket: &Socket) {
+    fn follow(&mut self, socket: &Incoming) {
         let orders = self.later.borrow_and_update().clone();
         if orders.tcp != self.orders.tcp {
-            let retuned = match socket {
-                Socket::Tcp(socket) => retune_listener(socket, &orders.tcp),
-                Socket::Unix(socket) => lengthen_queue(socket, &orders.tcp),
+            let retuned = match socket.socket() {
+                BoundSocket::Tcp(socket) => retune_listener(socket, &orders.tcp),
+                BoundSocket::Unix(socket) => lengthen_queue(socket, &orders.tcp),
             };
             if let Err(error) = retuned {
                 tracing::warn!(listener = %orders.listener.name, %error, "cannot change the options of a listening socket");
@@ -176,14 +164,15 @@ impl Acceptor {
     }
 
     /// Counts a client and hands it on, or refuses it.
-    async fn admit(&self, stream: Stream, peer: Peer, serve: &impl Fn(Accepted)) {
+    async fn admit(&self, arrived: Arrived, serve: &impl Fn(Accepted)) {
         let (at, listener) = (Instant::now(), &self.orders.listener);
+        let Arrived { stream, peer, local } = arrived;
         let admitted = self.let_in(peer, at).await;
         // Not before: a client that waits there is neither refused nor active, so that the sum would be wrong.
         listener.cells.connections.inc();
         match admitted {
             Ok((permit, header_by)) => {
-                serve(Accepted { stream, peer, listener: listener.clone(), permit, at, header_by })
+                serve(Accepted { stream, peer, local, listener: listener.clone(), permit, at, header_by })
             }
             Err(reason) => self.refuse(stream, peer, at, reason),
         }
@@ -254,8 +243,8 @@ impl Acceptor {
     }
 
     /// Lets no newcomer into the queue. A unix socket's file is gone by now, which does the same.
-    fn hold_back(&self, socket: &Socket) {
-        if let Socket::Tcp(socket) = socket
+    fn hold_back(&self, socket: &Incoming) {
+        if let BoundSocket::Tcp(socket) = socket.socket()
             && let Err(error) = refuse_new_connections(socket)
         {
             tracing::warn!(listener = %self.orders.listener.name, %error, "cannot hold back new connections before closing");
@@ -263,7 +252,7 @@ impl Acceptor {
     }
 
     /// Serves what the kernel has already accepted on our behalf, before the socket is closed.
-    async fn empty_queue(&self, socket: &Socket, serve: &impl Fn(Accepted)) {
+    async fn empty_queue(&self, socket: &Incoming, serve: &impl Fn(Accepted)) {
         self.hold_back(socket);
         let mut quiet = pin!(sleep(LAST_HANDSHAKES));
         let began = Instant::now();
@@ -272,10 +261,10 @@ impl Acceptor {
         while began.elapsed().saturating_sub(waited) < EMPTYING {
             tokio::select! {
                 biased;
-                accepted = socket.accept() => match accepted {
-                    Ok((stream, peer)) => {
+                accepted = socket.accept(self.orders.diverted) => match accepted {
+                    Ok(arrived) => {
                         let since = Instant::now();
-                        self.admit(stream, peer, serve).await;
+                        self.admit(arrived, serve).await;
                         waited += since.elapsed();
                     }
                     Err(error) if classify(&error) == AcceptError::Aborted => {}

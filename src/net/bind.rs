@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
@@ -111,6 +111,12 @@ impl BoundSocket {
         let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "a unix socket without a path");
         let path = address.as_pathname().ok_or_else(nameless)?.to_owned();
         Ok((Self::Unix(OwnedFd::from(socket).into()), BindAddress::Unix(path, None)))
+    }
+}
+
+impl AsRawFd for BoundSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod bind;
 mod handle;
+mod incoming;
 pub mod inherit;
 mod options;
 mod plain;
@@ -13,11 +14,12 @@ mod stream;
 pub use address::{Peer, Target};
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
 pub use handle::Handle;
+pub use incoming::{Arrived, Incoming};
 pub use options::{
     arm_reset, bind_source, check_transparent, lengthen_queue, prepare_stream, retune_listener, set_transparent,
 };
-pub use plain::Plain;
 pub(crate) use plain::errno;
+pub use plain::{Family, Plain};
 pub use raw::inherited_descriptors;
 pub use secured::{Secured, Unsecured};
 pub use stream::{Stream, unless_failed};

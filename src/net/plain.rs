@@ -1,13 +1,16 @@
 //! A connected socket, and how its errors and its end are told apart.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::SockRef;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
+
+use super::Peer;
 
 /// A connected socket whose close is a RST until [`Plain::deliver_rest`] says otherwise.
 ///
@@ -15,38 +18,77 @@ use tokio::net::{TcpStream, UnixStream};
 /// peer had finished. Callers keep the first error they see of either direction, and ask [`Plain::take_error`] before
 /// they believe a 0.
 #[derive(Debug)]
-pub enum Plain {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix stream socket. Closing one cannot say "reset" unless unread input is left in it.
-    Unix(UnixStream),
+pub struct Plain {
+    socket: AsyncFd<OwnedFd>,
+    family: Family,
 }
 
-/// Calls one method on whichever socket it is.
-macro_rules! on_socket {
-    ($self:expr, $socket:ident => $call:expr) => {
-        match $self {
-            Plain::Tcp($socket) => $call,
-            Plain::Unix($socket) => $call,
-        }
-    };
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// TCP.
+    Tcp,
+    /// A unix stream socket. Closing one cannot say "reset" unless unread input is left in it.
+    Unix,
 }
 
 impl Plain {
+    /// A socket that is connected, or is about to be, and does not block.
+    ///
+    /// # Errors
+    /// It cannot be registered with this thread's runtime.
+    pub fn new(socket: OwnedFd, family: Family) -> io::Result<Self> {
+        #[allow(deprecated, reason = "its successor asks for a promise, which an OwnedFd always keeps")]
+        let register = AsyncFd::with_interest;
+        // With urgent data a read ends where that begins, although there is more to read: see `try_read`.
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        Ok(Self { socket: register(socket, interest)?, family })
+    }
+
+    /// What it is.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// Ready when a read would not block; the caller's task is woken by that and by errors.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_read_ready(cx))
+        self.socket.poll_read_ready(cx).map_ok(drop)
     }
 
     /// Ready when a write would not block; the caller's task is woken by that and by errors.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_write_ready(cx))
+        self.socket.poll_write_ready(cx).map_ok(drop)
     }
 
     /// Reads once; `WouldBlock` when there is nothing. Interrupted calls are repeated.
+    ///
+    /// A read of TCP that leaves room in `buffer` has emptied the socket, which is therefore not asked in vain for more;
+    /// unless the peer has finished, or has sent urgent data, at whose place every read stops. (A unix socket's stop also
+    /// where descriptors were sent along.)
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = |fd: BorrowedFd<'_>| again(|| recv(fd, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n));
-        self.try_io(Interest::READABLE, read)
+        let room = buffer.len();
+        let mut read = 0;
+        let result = self.try_io(Interest::READABLE, |fd| {
+            read = again(|| recv(fd, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n))?;
+            let is_short = self.family == Family::Tcp && (1..room).contains(&read);
+            // What clears the readiness, if no news of the socket has come since this call began.
+            if is_short && !self.may_hide_more() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match result {
+            Err(error) if read == 0 => Err(error),
+            _ => Ok(read),
+        }
+    }
+
+    /// Whether urgent data or the end of stream has been heard of: there may be more to read than one call brings, and a
+    /// splice that brings nothing may have met either. Ask after the call, inside [`Plain::try_io`].
+    pub fn may_hide_more(&self) -> bool {
+        self.socket.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
+    }
+
+    /// Whether the runtime has heard of an error, so that [`Plain::take_error`] has something to take unless someone took it.
+    pub fn has_erred(&self) -> bool {
+        self.socket.try_io(Interest::ERROR, |_| Ok(())).is_ok()
     }
 
     /// The same, asking the kernel without regard to what the runtime knows of the socket's readiness.
@@ -70,14 +112,14 @@ impl Plain {
 
     /// Runs one non-blocking call on the descriptor; its `WouldBlock` clears the readiness asked for.
     pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
-        on_socket!(self, socket => socket.try_io(interest, || call(socket.as_fd())))
+        self.socket.try_io(interest, |socket| call(socket.as_fd()))
     }
 
     /// Waits until the socket has failed and says how: an errno.
     ///
     /// Works also while nobody reads or writes, and after either side's FIN. Never resolves otherwise.
     pub async fn failed(&self) -> i32 {
-        let ready = on_socket!(self, socket => socket.ready(Interest::ERROR).await.err());
+        let ready = self.socket.ready(Interest::ERROR).await.err();
         match ready.or_else(|| self.take_error()) {
             // An error that another call has taken already is kept by that caller.
             None => rustix::io::Errno::CONNRESET.raw_os_error(),
@@ -100,24 +142,41 @@ impl Plain {
 
     /// From here on its close, whenever that is, aborts nothing: what the kernel still holds is delivered.
     pub fn deliver_rest(&self) {
-        if matches!(self, Self::Tcp(_)) {
+        if self.family == Family::Tcp {
             // If it fails the socket is gone already, and then there is nothing left to keep.
             let _ = SockRef::from(self).set_linger(None);
         }
     }
 
     /// The local address as logs show it: `IP:port` or `unix:`.
-    pub fn local(&self) -> super::Peer {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().map_or(super::Peer::Unix, super::Peer::tcp),
-            Self::Unix(_) => super::Peer::Unix,
+    pub fn local(&self) -> Peer {
+        let address = || SockRef::from(self).local_addr().ok()?.as_socket();
+        match self.family {
+            Family::Tcp => address().map_or(Peer::Unix, Peer::tcp),
+            Family::Unix => Peer::Unix,
         }
+    }
+}
+
+impl TryFrom<TcpStream> for Plain {
+    type Error = io::Error;
+
+    fn try_from(socket: TcpStream) -> io::Result<Self> {
+        Self::new(socket.into_std()?.into(), Family::Tcp)
+    }
+}
+
+impl TryFrom<UnixStream> for Plain {
+    type Error = io::Error;
+
+    fn try_from(socket: UnixStream) -> io::Result<Self> {
+        Self::new(socket.into_std()?.into(), Family::Unix)
     }
 }
 
 impl AsFd for Plain {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        on_socket!(self, socket => socket.as_fd())
+        self.socket.get_ref().as_fd()
     }
 }
 
@@ -132,6 +191,70 @@ fn again<R>(mut call: impl FnMut() -> rustix::io::Result<R>) -> io::Result<R> {
         match call() {
             Err(rustix::io::Errno::INTR) => {}
             result => return result.map_err(Into::into),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pair() -> (Plain, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        SockRef::from(&ours).set_out_of_band_inline(true).unwrap();
+        (Plain::new(ours.into(), Family::Tcp).unwrap(), theirs)
+    }
+
+    async fn read(socket: &Plain) -> Vec<u8> {
+        let mut buffer = [0; 100];
+        loop {
+            let ready = poll_fn(|cx| socket.poll_read_ready(cx));
+            tokio::time::timeout(Duration::from_secs(5), ready).await.expect("there is more to read").unwrap();
+            match socket.try_read(&mut buffer) {
+                Ok(read) => return buffer[..read].to_vec(),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    /// All of it is there before the runtime hears of the first byte, so that nothing tells of the rest later.
+    #[tokio::test]
+    async fn a_read_that_stops_at_urgent_data_is_not_the_last() {
+        let (ours, mut theirs) = pair();
+        theirs.write_all(b"before").unwrap();
+        rustix::net::send(&theirs, b"!", SendFlags::OOB).unwrap();
+        theirs.write_all(b"after").unwrap();
+        let mut heard = Vec::new();
+        while heard.len() < b"before!after".len() {
+            heard.extend(read(&ours).await);
+        }
+        assert_eq!(heard, b"before!after");
+    }
+
+    #[tokio::test]
+    async fn the_end_behind_bytes_is_heard() {
+        let (ours, mut theirs) = pair();
+        theirs.write_all(b"bye").unwrap();
+        drop(theirs);
+        assert_eq!((read(&ours).await, read(&ours).await), (b"bye".to_vec(), Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_read_has_emptied_is_not_ready() {
+        let (ours, mut theirs) = pair();
+        for word in [b"one", b"two"] {
+            theirs.write_all(word).unwrap();
+            assert_eq!(read(&ours).await, word);
+            let ready = poll_fn(|cx| Poll::Ready(ours.poll_read_ready(cx).is_ready())).await;
+            assert!(!ready, "it would be asked in vain");
         }
     }
 }

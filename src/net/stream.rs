@@ -25,15 +25,25 @@ pub enum Stream {
     Tls(Box<Secured>),
 }
 
-impl From<TcpStream> for Stream {
-    fn from(socket: TcpStream) -> Self {
-        Self::Plain(Plain::Tcp(socket))
+impl From<Plain> for Stream {
+    fn from(socket: Plain) -> Self {
+        Self::Plain(socket)
     }
 }
 
-impl From<UnixStream> for Stream {
-    fn from(socket: UnixStream) -> Self {
-        Self::Plain(Plain::Unix(socket))
+impl TryFrom<TcpStream> for Stream {
+    type Error = io::Error;
+
+    fn try_from(socket: TcpStream) -> io::Result<Self> {
+        Plain::try_from(socket).map(Self::Plain)
+    }
+}
+
+impl TryFrom<UnixStream> for Stream {
+    type Error = io::Error;
+
+    fn try_from(socket: UnixStream) -> io::Result<Self> {
+        Plain::try_from(socket).map(Self::Plain)
     }
 }
 
@@ -130,7 +140,16 @@ impl Stream {
         self.socket().failed().await
     }
 
-    /// The error that hides behind a read of 0, if one does; it is thereby taken from the socket.
+    /// The error that hides behind a read of 0, if one was heard of; it is thereby taken from the socket. One that comes
+    /// later is told by [`Stream::failed`].
+    pub fn error_behind_end(&self) -> Option<io::Error> {
+        match self {
+            Self::Plain(socket) if !socket.has_erred() => None,
+            _ => self.take_error(),
+        }
+    }
+
+    /// The error that the socket has, if it has one; it is thereby taken from it.
     pub fn take_error(&self) -> Option<io::Error> {
         match self {
             Self::Plain(socket) => socket.take_error(),

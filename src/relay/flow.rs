@@ -160,7 +160,7 @@ impl Flow {
                             self.drain_pipe(pipe, n, to, meter, bench)?;
                         }
                         // A failed socket reads 0 too, once its error has been reported.
-                        Got::End => match from.take_error() {
+                        Got::End => match from.error_behind_end() {
                             Some(error) => return Err(Fault { side: self.source(), errno: errno(&error) }),
                             None => self.state = State::Ending,
                         },
@@ -268,6 +268,9 @@ impl Flow {
             };
             match repeat(|| splice(fd, None, &empty.write, None, most.min(TURN), flags)) {
                 Ok(n @ 1..) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
+                Err(Errno::AGAIN) if from.plain().is_some_and(|socket| !socket.may_hide_more()) => {
+                    Err(Errno::AGAIN.into())
+                }
                 // Splice stops at urgent data for good: it says EAGAIN, or 0 once a FIN is behind it.
                 // Only recv knows whether there is really nothing, and whether this is the end.
                 Ok(0) | Err(Errno::AGAIN | Errno::INVAL) => {

@@ -25,6 +25,11 @@ const QUEUE: usize = 1024 * 1024;
 const KEEP: usize = 64 * 1024;
 /// After a failing write, so that a full disk costs a few calls a second and not a processor.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After a write: lines that come meanwhile are written together, and nobody has to wake the thread for each of them. A line
+/// that comes alone is written at once.
+const REST: Duration = Duration::from_millis(20);
+/// Bytes that wait no longer, so that a rest costs no line.
+const URGENT: usize = QUEUE / 8;
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +57,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
+    /// The thread rests: lines are not worth waking it for until there are many.
+    resting: bool,
+    /// Someone waits until all is written.
+    hurried: usize,
     /// The thread has taken lines, or a wish to open the file again, and is not done with it.
     busy: bool,
     /// Bytes of the lines that it has taken.
@@ -80,10 +89,12 @@ impl Sink {
             self.0.dropped.fetch_add(1, Relaxed);
             return;
         }
-        let was_empty = state.waiting.is_empty();
+        let before = state.waiting.len();
         state.waiting.extend_from_slice(line);
+        let full = before < URGENT && state.waiting.len() >= URGENT;
+        let wakes = if state.resting { full } else { before == 0 };
         drop(state);
-        if was_empty {
+        if wakes {
             self.0.changed.notify_all();
         }
     }
@@ -98,14 +109,20 @@ impl Sink {
     pub fn flush(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         let mut state = self.0.lock();
-        while state.busy || !state.waiting.is_empty() || state.reopen {
+        state.hurried += 1;
+        self.0.changed.notify_all();
+        let is_done = loop {
+            if !state.busy && state.waiting.is_empty() && !state.reopen {
+                break true;
+            }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return false;
+                break false;
             }
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        };
+        state.hurried -= 1;
+        is_done
     }
 }
 
@@ -145,8 +162,14 @@ impl Shared {
     /// Waits for lines; says whether to open the file again first. `None` is the end.
     fn take(&self, batch: &mut Vec<u8>) -> Option<bool> {
         let mut state = self.lock();
+        let has_written = state.busy;
         (state.busy, state.in_hand) = (false, 0);
-        self.changed.notify_all();
+        if state.hurried > 0 {
+            self.changed.notify_all();
+        }
+        if has_written {
+            state = self.rest(state);
+        }
         while state.waiting.is_empty() && !state.reopen {
             if state.closing {
                 return None;
@@ -156,6 +179,21 @@ impl Shared {
         std::mem::swap(&mut state.waiting, batch);
         (state.busy, state.in_hand) = (true, batch.len());
         Some(std::mem::take(&mut state.reopen))
+    }
+
+    /// Lets lines gather for a while, unless there are many or someone waits for them.
+    fn rest<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let end = Instant::now() + REST;
+        state.resting = true;
+        while state.waiting.len() < URGENT && state.hurried == 0 && !state.reopen && !state.closing {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.resting = false;
+        state
     }
 
     /// Says once that a sink fails, and once that it works again. If it is the program log's own, the
@@ -193,6 +231,36 @@ mod tests {
         lines.split_inclusive('\n').for_each(|line| sink.write(line.as_bytes()));
         assert!(sink.flush(Duration::from_secs(5)));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+        assert_eq!(dropped.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn lines_that_come_while_the_thread_rests_are_written_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (sink, _) = open(Target::File(path.clone()));
+        let mut expected = String::new();
+        for line in 0..10 {
+            expected += &format!("line {line}\n");
+            sink.write(format!("line {line}\n").as_bytes());
+            let by = Instant::now() + Duration::from_secs(5);
+            while std::fs::read_to_string(&path).unwrap() != expected {
+                assert!(Instant::now() < by, "line {line} waits for ever");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rest_costs_no_line_of_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sink, dropped) = open(Target::File(dir.path().join("log")));
+        let line = [b"x".repeat(999).as_slice(), b"\n"].concat();
+        // Each time half of what may wait, within one rest.
+        for _ in 0..20 {
+            (0..500).for_each(|_| sink.write(&line));
+            std::thread::sleep(REST / 2);
+        }
         assert_eq!(dropped.load(Relaxed), 0);
     }
 

@@ -74,7 +74,7 @@ fn by_port() -> Connector {
 
 fn some_stream() -> Stream {
     let (ours, _theirs) = tokio::net::UnixStream::pair().expect("a pair");
-    Stream::from(ours)
+    Stream::try_from(ours).expect("room in the runtime")
 }
 
 #[tokio::test(start_paused = true)]

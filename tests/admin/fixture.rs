@@ -110,8 +110,9 @@ impl Fixture {
             let (at, who) = (Instant::now(), Some(Peer::tcp(peer)));
             let entrance = &listening.live.entrance;
             let accepted = Accepted {
-                stream: Stream::from(stream),
+                stream: Stream::try_from(stream).unwrap(),
                 peer: Peer::tcp(peer),
+                local: Peer::tcp(socket.local_addr().unwrap()),
                 listener: listening.live.clone(),
                 permit: Permit::take(&self.state.gate, entrance, who, at).await.unwrap(),
                 at,

@@ -25,13 +25,13 @@ pub(crate) fn from(source: IpAddr, port: u16, probe: &Probe) -> Result<(), Probe
         socket.bind((source, 0).into()).unwrap();
         let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
         arm_reset(&stream).unwrap();
-        check(Stream::from(stream), probe).await
+        check(Stream::try_from(stream).unwrap(), probe).await
     })
 }
 
 /// What it finds at a unix socket.
 pub(crate) fn at_path(path: &Path, probe: &Probe) -> Result<(), ProbeError> {
-    now(async { check(Stream::from(UnixStream::connect(path).await.unwrap()), probe).await })
+    now(async { check(Stream::try_from(UnixStream::connect(path).await.unwrap()).unwrap(), probe).await })
 }
 
 fn now<T>(work: impl Future<Output = T>) -> T {

@@ -21,7 +21,7 @@ fn found(probe: &plan::Probe, port: u16) -> Result<(), ProbeError> {
     runtime.block_on(async {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         arm_reset(&stream).unwrap();
-        let mut line = Line::new(Stream::from(stream), format!("127.0.0.1:{port}"));
+        let mut line = Line::new(Stream::try_from(stream).unwrap(), format!("127.0.0.1:{port}"));
         let found = timeout(PATIENCE, health::build(probe).check(&mut line)).await.expect("an answer in time");
         line.hang_up().await;
         found

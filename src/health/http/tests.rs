@@ -68,7 +68,7 @@ async fn the_request_says_who_asks_whom_and_that_it_is_the_only_one() {
 #[tokio::test]
 async fn a_unix_socket_is_called_localhost() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut line = Line::new(crate::net::Stream::from(ours), "unix:/run/x.sock".into());
+    let mut line = Line::new(crate::net::Stream::try_from(ours).unwrap(), "unix:/run/x.sock".into());
     let probe = probe(spec());
     let backend = async {
         assert!(request(&mut theirs).await.contains("\r\nhost: localhost\r\n"));

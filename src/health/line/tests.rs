@@ -75,14 +75,18 @@ async fn what_was_said_in_the_clear_never_passes_for_something_said_inside_tls()
 }
 
 #[tokio::test]
-async fn many_small_segments_are_taken_in_at_once() {
+async fn many_small_segments_are_taken_in_by_few_looks() {
     let (mut line, mut theirs) = tcp_pair().await;
     for _ in 0..100 {
         theirs.write_all(b"x").await.unwrap();
     }
     theirs.write_all(&[b'y'; 10_000]).await.unwrap();
-    assert!(line.more().await.unwrap());
-    assert_eq!(line.seen().len(), 10_100);
+    let mut looks = 0;
+    while line.seen().len() < 10_100 {
+        assert!(line.more().await.unwrap());
+        looks += 1;
+    }
+    assert!(looks < 20, "{looks} looks");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn pair() -> (TcpStream, Stream) {
     let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let client = client.unwrap();
     client.set_nodelay(true).unwrap();
-    (client, Stream::from(accepted.unwrap().0))
+    (client, Stream::try_from(accepted.unwrap().0).unwrap())
 }
 
 /// What is left to read after a header was read.
@@ -68,7 +68,7 @@ async fn a_header_may_be_split_at_each_byte_and_cut_after_each() {
         let whole = parse(&header).unwrap().unwrap().0;
         for at in 0..header.len() {
             let (mut client, server) = UnixStream::pair().unwrap();
-            let stream = Stream::from(server);
+            let stream = Stream::try_from(server).unwrap();
             client.write_all(&header[..at]).await.unwrap();
             let mut reading = Box::pin(read(&stream, soon()));
             let early = tokio::select! { biased; early = &mut reading => Some(early), () = yield_now() => None };

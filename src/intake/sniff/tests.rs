@@ -24,7 +24,7 @@ async fn stage() -> Stage {
     let listener = Arc::new(ListenerLive::new(plan.listeners[0].clone(), 1));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, accepted) = tokio::join!(TcpStream::connect(socket.local_addr().unwrap()), socket.accept());
-    let stream = Stream::from(accepted.unwrap().0);
+    let stream = Stream::try_from(accepted.unwrap().0).unwrap();
     let gate = Gate::new(9, Overflow::Refuse);
     let permit = Permit::take(&gate, &listener.entrance, Some(Peer::Unix), Instant::now()).await.unwrap();
     let inbound = Inbound {

@@ -41,8 +41,9 @@ impl Fixture {
         drop(client);
         let (gate, at) = (Gate::new(1, Overflow::Refuse), Instant::now());
         let accepted = Accepted {
-            stream: Stream::from(stream),
+            stream: Stream::try_from(stream).expect("room in the runtime"),
             peer: Peer::tcp(peer),
+            local: Peer::tcp(socket.local_addr().unwrap()),
             listener: self.listener.clone(),
             permit: Permit::take(&gate, &self.listener.entrance, None, at).await.unwrap(),
             at,

@@ -45,8 +45,10 @@ async fn ours_and_theirs(version: Version) -> (Stream, tokio_rustls::client::Tls
     let (server, client) = configs(version);
     let (ours, theirs) = sockets().await;
     let connector = tokio_rustls::TlsConnector::from(client);
-    let (ours, theirs) =
-        tokio::join!(Secured::accept(Plain::Tcp(ours), Vec::new(), server), connector.connect(name(), theirs));
+    let (ours, theirs) = tokio::join!(
+        Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server),
+        connector.connect(name(), theirs)
+    );
     (Stream::Tls(Box::new(ours.unwrap())), theirs.unwrap())
 }
 
@@ -226,7 +228,7 @@ async fn records_may_come_a_byte_at_a_time() {
     let (server, client) = configs(&TLS13);
     let (ours, mut theirs) = sockets().await;
     theirs.set_nodelay(true).unwrap();
-    let accepting = tokio::spawn(Secured::accept(Plain::Tcp(ours), Vec::new(), server));
+    let accepting = tokio::spawn(Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server));
     let mut session = ClientConnection::new(client, name()).unwrap();
     let mut room = [0; 4096];
     while session.is_handshaking() || session.wants_write() {
@@ -260,7 +262,7 @@ async fn what_was_read_before_and_what_came_along_is_not_lost() {
     let (ours, mut theirs) = sockets().await;
     let mut session = ClientConnection::new(client, name()).unwrap();
     let hello = wire(&mut |out| while session.wants_write() && session.write_tls(out).unwrap() > 0 {});
-    let accepting = tokio::spawn(Secured::accept(Plain::Tcp(ours), hello, server));
+    let accepting = tokio::spawn(Secured::accept(Plain::try_from(ours).unwrap(), hello, server));
     let mut room = [0; 16384];
     while session.is_handshaking() {
         let read = within(theirs.read(&mut room)).await.unwrap();
@@ -281,8 +283,10 @@ async fn keys_may_be_changed_on_the_way() {
     let (server, client) = configs(&TLS13);
     let (ours, theirs) = sockets().await;
     let connector = tokio_rustls::TlsConnector::from(client);
-    let (ours, theirs) =
-        tokio::join!(Secured::accept(Plain::Tcp(ours), Vec::new(), server), connector.connect(name(), theirs));
+    let (ours, theirs) = tokio::join!(
+        Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server),
+        connector.connect(name(), theirs)
+    );
     let (ours, mut theirs) = (Stream::Tls(Box::new(ours.unwrap())), theirs.unwrap());
     for round in 0..3_u8 {
         theirs.get_mut().1.refresh_traffic_keys().unwrap();
@@ -301,7 +305,8 @@ async fn our_client_meets_rustls_own_server() {
         let (server, client) = configs(version);
         let (ours, theirs) = sockets().await;
         let acceptor = tokio_rustls::TlsAcceptor::from(server);
-        let (ours, theirs) = tokio::join!(Secured::connect(Plain::Tcp(ours), client, name()), acceptor.accept(theirs));
+        let (ours, theirs) =
+            tokio::join!(Secured::connect(Plain::try_from(ours).unwrap(), client, name()), acceptor.accept(theirs));
         let (ours, mut theirs) = (Stream::Tls(Box::new(ours.unwrap())), theirs.unwrap());
         write_all(&ours, b"ping").await;
         finish(&ours).await;
@@ -318,20 +323,20 @@ async fn both_sides_know_why_there_is_no_handshake() {
     let ((server, _), (_, stranger)) = (configs(&TLS13), configs(&TLS13));
     let (ours, theirs) = sockets().await;
     let (accepted, connected) = tokio::join!(
-        Secured::accept(Plain::Tcp(ours), Vec::new(), server.clone()),
-        Secured::connect(Plain::Tcp(theirs), stranger, name())
+        Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server.clone()),
+        Secured::connect(Plain::try_from(theirs).unwrap(), stranger, name())
     );
     assert!(matches!(connected, Err(Unsecured::Refused(rustls::Error::InvalidCertificate(_)))), "{connected:?}");
     assert!(matches!(accepted, Err(Unsecured::Refused(rustls::Error::AlertReceived(_)))), "{accepted:?}");
 
     let (ours, mut theirs) = sockets().await;
     theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let accepted = within(Secured::accept(Plain::Tcp(ours), Vec::new(), server.clone())).await;
+    let accepted = within(Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server.clone())).await;
     assert!(matches!(accepted, Err(Unsecured::Refused(rustls::Error::InvalidMessage(_)))), "{accepted:?}");
 
     let (ours, theirs) = sockets().await;
     drop(theirs);
-    let accepted = within(Secured::accept(Plain::Tcp(ours), Vec::new(), server)).await;
+    let accepted = within(Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server)).await;
     assert!(matches!(accepted, Err(Unsecured::Left)), "{accepted:?}");
 }
 
@@ -339,7 +344,7 @@ async fn both_sides_know_why_there_is_no_handshake() {
 async fn a_handshake_without_end_is_cut_short() {
     let (server, _) = configs(&TLS13);
     let (ours, mut theirs) = sockets().await;
-    let accepting = tokio::spawn(Secured::accept(Plain::Tcp(ours), Vec::new(), server));
+    let accepting = tokio::spawn(Secured::accept(Plain::try_from(ours).unwrap(), Vec::new(), server));
     // Records of a handshake message that says to be as long as one may be, and then another one.
     let mut record = vec![0x16, 3, 1, 0x40, 0];
     record.extend([1, 0, 0xff, 0xf0]);
@@ -362,7 +367,7 @@ async fn any_cut_of_the_stream_of_records_gives_the_same_bytes() {
         let mut random = fastrand::Rng::with_seed(seed);
         let (ours, mut theirs) = sockets().await;
         let mut session = ServerConnection::new(server.clone()).unwrap();
-        let connecting = tokio::spawn(Secured::connect(Plain::Tcp(ours), client.clone(), name()));
+        let connecting = tokio::spawn(Secured::connect(Plain::try_from(ours).unwrap(), client.clone(), name()));
         let mut room = [0; 16384];
         while session.is_handshaking() {
             let read = within(theirs.read(&mut room)).await.unwrap();
