@@ -2,13 +2,14 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use tokio::time::sleep_until;
 
+use crate::admission::Permit;
 use crate::config::plan::Starttls;
 use crate::connect::{Caller, Connector};
 use crate::intake::{self, Facts, Inbound, Introduction, Secure};
@@ -16,7 +17,7 @@ use crate::ledger::{Entry, Failure, Ledger, Outcome};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
 use crate::net::{Peer, Stream, errno, unless_failed};
-use crate::pool::Pool;
+use crate::pool::{Lease, Pool};
 use crate::relay::{self, Ends, Meter, Workbench};
 use crate::route::{Found, Lead, Live, Shown};
 use crate::upstream::{self, DialError, Dialed};
@@ -37,16 +38,50 @@ pub struct Context {
 
 /// Serves one client from accept to the one end of its session. Its record is opened by whoever accepts, before that one
 /// may leave: a process that ends with its last session must not find none between the two.
-pub async fn serve(ctx: Arc<Context>, accepted: Accepted, entry: Entry) {
-    let ending = {
-        let conversation = pin!(converse(&ctx, accepted, &entry));
-        entry.unless_stopped(conversation).await
-    }; // here both sockets are closed, so that whoever reads of the end finds it true
-    entry.close(ending);
+///
+/// What an `async fn` is called with it keeps twice for as long as it runs, so this is none.
+pub fn serve(ctx: Arc<Context>, accepted: Box<Accepted>, entry: Entry) -> impl Future<Output = ()> + Send {
+    async move {
+        let ending = {
+            let conversation = pin!(converse(&ctx, accepted, &entry));
+            entry.unless_stopped(conversation).await
+        }; // here both sockets are closed, so that whoever reads of the end finds it true
+        entry.close(ending);
+    }
 }
 
-async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Outcome, Failure> {
-    let mut inbound = intake::receive(accepted).await?;
+async fn converse(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<Outcome, Failure> {
+    // Boxed, so that an hour-long relay does not carry the room that it took to get there. In this order, since the places
+    // are free only when the sockets are closed, which are dropped first.
+    let Linked { permit, lease, head, client, backend } = Box::pin(link(ctx, accepted, entry)).await?;
+    let record = entry.record();
+    let route = record.cells();
+    let meter = Meter {
+        tally: &record.tally,
+        route: route.bytes.of(ctx.bench.worker()),
+        backend: lease.backend(),
+        pool: lease.pool(),
+        share: permit.share(),
+        bench: &ctx.bench,
+    };
+    let end = relay::run(Ends { client: &client, backend: &backend }, head, record.listener.relay(), &meter).await;
+    meter.ended(&end);
+    Ok(Outcome::relayed(end, record.phase()))
+}
+
+/// A client and a backend, with the places that they have.
+struct Linked {
+    permit: Permit,
+    lease: Lease,
+    /// What was read of the client's bytes already.
+    head: Vec<u8>,
+    client: Stream,
+    backend: Stream,
+}
+
+/// Gets from a client that was let in to a backend that serves it.
+async fn link(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<Linked, Failure> {
+    let mut inbound = intake::receive(*accepted).await?;
     entry.introduced(inbound.introduction.take());
     let record = entry.record();
     intake::prepare(&mut inbound, &record.listener, record.started).await?;
@@ -58,22 +93,8 @@ async fn converse(ctx: &Context, accepted: Accepted, entry: &Entry) -> Result<Ou
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
     let Inbound { stream: client, head, permit, destination, asked, .. } = inbound;
-    // Boxed, so that an hour-long relay does not carry the room that dialling took.
-    let dialed = Box::pin(reach(ctx, entry, &pool, &client, (&head, asked), destination)).await?;
-    let Dialed { stream: backend, lease, .. } = dialed;
-    let record = entry.record();
-    let (listener, route) = (&record.listener, record.cells());
-    let meter = Meter {
-        tally: &record.tally,
-        route: route.bytes.of(ctx.bench.worker()),
-        backend: lease.backend(),
-        pool: &pool,
-        share: permit.share(),
-        bench: &ctx.bench,
-    };
-    let end = relay::run(Ends { client, backend, head }, listener.relay(), &meter, &ctx.bench).await;
-    meter.ended(&end);
-    Ok(Outcome::relayed(end, record.phase()))
+    let dialed = reach(ctx, entry, &pool, &client, (&head, asked), destination).await?;
+    Ok(Linked { permit, lease: dialed.lease, head, client, backend: dialed.stream })
 }
 
 /// Finds out where the session goes, and reads no more of the client's bytes than that takes.
@@ -108,7 +129,7 @@ async fn keep_silent(entry: &Entry, inbound: Inbound) -> Failure {
     let record = entry.record();
     if let Some(held) = permit.hold() {
         let until = record.started + record.listener.settings().timeouts.handshake;
-        let _ = unless_failed(&stream, sleep_until(until.into())).await;
+        let _ = unless_failed(&stream, pin!(sleep_until(until.into()))).await;
         drop(held);
     }
     Failure::Rejected
@@ -139,9 +160,9 @@ async fn reach(
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
         ssl: secure.as_deref().or(told(SSL)),
     };
-    let dialing = upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event));
-    let dialed =
-        unless_failed(client, unless_left(entry, client, head, dialing)).await.map_err(Failure::ClientFailed)??;
+    let mut dialing = pin!(upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event)));
+    let dialing = pin!(unless_left(entry, client, head, dialing.as_mut()));
+    let dialed = unless_failed(client, dialing).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
     Ok(dialed)
 }
@@ -152,9 +173,8 @@ async fn unless_left(
     entry: &Entry,
     client: &Stream,
     head: &[u8],
-    dialing: impl Future<Output = Result<Dialed, DialError>>,
+    mut dialing: Pin<&mut impl Future<Output = Result<Dialed, DialError>>>,
 ) -> Result<Dialed, Failure> {
-    let mut dialing = pin!(dialing);
     let mut watching = head.is_empty();
     poll_fn(|cx| {
         if let Poll::Ready(result) = dialing.as_mut().poll(cx) {
@@ -184,7 +204,7 @@ mod tests {
     use tower::util::BoxCloneSyncService;
 
     use super::*;
-    use crate::admission::{Gate, Permit};
+    use crate::admission::Gate;
     use crate::balance::CATALOGUE;
     use crate::config::plan::Overflow;
     use crate::connect::{ConnectError, Dial};
@@ -252,7 +272,7 @@ mod tests {
                 header_by: None,
             };
             let entry = self.ctx.ledger.open(&accepted, self.ctx.bench.worker());
-            (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), accepted, entry)))
+            (client.expect("connected"), tokio::spawn(serve(self.ctx.clone(), Box::new(accepted), entry)))
         }
 
         fn ends(&self) -> Vec<((Cause, Side, Phase), u64)> {

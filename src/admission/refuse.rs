@@ -1,5 +1,6 @@
 //! How a connection is turned away.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use tokio::time::sleep_until;
@@ -32,6 +33,6 @@ pub fn turn_away(stream: Stream, manner: RefuseWith, until: Instant, hold: impl 
 
 /// Holds a client, unread, until then or until it leaves by itself, and resets it.
 async fn keep_silent(stream: Stream, until: Instant, held: Held) {
-    let _ = unless_failed(&stream, sleep_until(until.into())).await;
+    let _ = unless_failed(&stream, pin!(sleep_until(until.into()))).await;
     drop((stream, held));
 }

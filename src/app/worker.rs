@@ -120,7 +120,7 @@ async fn accept(ctx: Arc<Context>, arrival: Arrival) {
     let serve = |accepted| {
         // Not in the task: until that has its first turn nobody would know of the session.
         let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
-        tokio::spawn(session::serve(ctx.clone(), accepted, entry));
+        tokio::spawn(session::serve(ctx.clone(), Box::new(accepted), entry));
     };
     if let Err(error) = acceptor.run(socket, serve).await {
         tracing::error!(listener = %name, %error, "this worker cannot accept");

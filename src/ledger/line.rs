@@ -24,25 +24,25 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     let known = record.progress();
     line.bare("v", Some(VERSION));
     line.string("ts", Some(Rfc3339(SystemTime::now())));
-    line.string("kind", Some(kind.as_str()));
+    line.text("kind", Some(kind.as_str()));
     line.string("id", Some(record.id));
-    line.string("listener", Some(&record.listener.name));
+    line.text("listener", Some(&record.listener.name));
     line.string("route", known.route.map(|route| format!("routes[{route}]")));
     places(&mut line, record, &known);
     line.list("attempts", &known.attempts, attempt);
     line.bare("bytes_up", Some(record.tally.bytes(Direction::Up)));
     line.bare("bytes_down", Some(record.tally.bytes(Direction::Down)));
     line.object("seconds", |line| spans(line, record, &known));
-    line.string("cause", outcome.map(|outcome| outcome.cause));
-    line.string("side", outcome.map(|outcome| outcome.side));
-    line.string("phase", outcome.map(|outcome| outcome.phase));
+    line.text("cause", outcome.map(|outcome| outcome.cause.as_str()));
+    line.text("side", outcome.map(|outcome| outcome.side.as_str()));
+    line.text("phase", outcome.map(|outcome| outcome.phase.as_str()));
     line.bare("errno", outcome.and_then(|outcome| outcome.errno));
     line.finish()
 }
 
 fn places(line: &mut Line, record: &Record, known: &Progress) {
-    line.string("pool", known.pool.as_ref().map(|pool| &pool.name));
-    line.string("backend", known.backend.as_ref().map(|backend| &backend.name));
+    line.text("pool", known.pool.as_ref().map(|pool| &*pool.name));
+    line.text("backend", known.backend.as_ref().map(|backend| &*backend.name));
     line.string("peer", Some(record.peer));
     line.string("client", Some(record.client()));
     line.string("local", Some(record.local));
@@ -67,8 +67,8 @@ fn wishes(line: &mut Line, facts: Option<&Facts>, told: Option<&Introduction>) {
 }
 
 fn attempt(line: &mut Line, attempt: &Attempt) {
-    line.string("backend", Some(&attempt.backend.name));
-    line.string("result", Some(attempt.result.as_str()));
+    line.text("backend", Some(&attempt.backend.name));
+    line.text("result", Some(attempt.result.as_str()));
     line.seconds("seconds", Some(attempt.took));
 }
 

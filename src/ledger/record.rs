@@ -248,6 +248,8 @@ pub(super) struct Seen {
     pub(super) changed_at: AtomicU64,
     pub(super) looked_at: AtomicU64,
     pub(super) logged_at: AtomicU64,
+    /// Until then it has nothing to pass, unless it stirs or a reload changes that.
+    pub(super) due_at: AtomicU64,
 }
 
 impl Seen {

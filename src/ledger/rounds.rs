@@ -1,7 +1,7 @@
 //! The rounds: a worker looks over its sessions a few times a second and ends those past a limit.
 //!
 //! This is all the timing a living session costs: no timer of its own, nothing to re-arm when bytes
-//! move, and limits that were changed by a reload hold from the next round on.
+//! move, and limits that were changed by a reload hold within a second.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,8 +16,11 @@ use crate::relay::{HELD_UP, Workbench};
 
 /// Between rounds: limits act at most this much late, twice over for idle ones.
 const ROUND: Duration = Duration::from_millis(250);
+/// Between closer looks at a session that does not stir: what a reload makes of its limits acts at most this much late.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Sessions looked at before others run: some tens of microseconds.
 const STEP: usize = 512;
+
 /// Looks over the sessions of `worker` for as long as the process lives.
 pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
     let mut ticks = interval(ROUND);
@@ -70,26 +73,43 @@ async fn round(ledger: &Ledger, worker: usize, now: u64, on_time: bool) {
 }
 
 /// Ends one session if it is past a limit, and writes its interval line if one is due.
+///
+/// One that has not stirred since the last look is only looked at more closely when it may be past something, and now and
+/// then because a reload may have changed that.
 fn look(ledger: &Ledger, record: &Record, now: u64) {
     let seen = &record.rounds;
     let pulse = record.tally.pulse();
     // Whoever waits for us to move its bytes is not idle.
-    if seen.pulse.swap(pulse, Relaxed) != pulse || record.tally.is_paced() || seen.changed_at.load(Relaxed) == 0 {
-        seen.changed_at.store(now, Relaxed);
-    }
+    let stirs = seen.pulse.load(Relaxed) != pulse || record.tally.is_paced() || seen.changed_at.load(Relaxed) == 0;
     seen.looked_at.store(now, Relaxed);
-    if let Some(cause) = past_limit(record) {
+    if stirs {
+        seen.pulse.store(pulse, Relaxed);
+        seen.changed_at.store(now, Relaxed);
+    } else if now < seen.due_at.load(Relaxed) {
+        return;
+    }
+    let left = left(record).unwrap_or_else(|cause| {
         record.stop.ask(cause);
+        Duration::ZERO
+    });
+    let due = left.min(LONGEST).min(until_line(ledger, record, now));
+    seen.due_at.store(now + due.as_millis() as u64, Relaxed);
+}
+
+/// Writes the session's interval line if one is due; gives the time until the next one.
+fn until_line(ledger: &Ledger, record: &Record, now: u64) -> Duration {
+    let Some(every) = ledger.access.interval(record) else { return Duration::MAX };
+    let logged_at = &record.rounds.logged_at;
+    let last = logged_at.load(Relaxed);
+    let since = Duration::from_millis(now.saturating_sub(last));
+    if last > 0 && since < every {
+        return every - since;
     }
-    if let Some(every) = ledger.access.interval(record) {
-        let last = seen.logged_at.load(Relaxed);
-        if last == 0 || now.saturating_sub(last) >= every.as_millis() as u64 {
-            seen.logged_at.store(now, Relaxed);
-            if last != 0 {
-                ledger.access.write(Kind::Interval, record, None);
-            }
-        }
+    logged_at.store(now, Relaxed);
+    if last != 0 {
+        ledger.access.write(Kind::Interval, record, None);
     }
+    every
 }
 
 /// Holds it against a backend that it leaves a client without an answer for too long, while it does.
@@ -107,26 +127,29 @@ fn blame_silence(record: &Record) {
     }
 }
 
-/// The limit that a session has passed. While a backend is being reached, only the session's own counts.
-fn past_limit(record: &Record) -> Option<Cause> {
+/// How long until a session may pass a limit. While a backend is being reached, only the session's own counts.
+///
+/// # Errors
+/// The limit that it has passed.
+fn left(record: &Record) -> Result<Duration, Cause> {
     let limits = &record.listener.timeouts;
-    if limits.session().is_some_and(|limit| record.started.elapsed() >= limit) {
-        return Some(Cause::SessionLimit);
+    let within = |limit: Option<Duration>, spent: Duration, cause| match limit {
+        Some(limit) if spent >= limit => Err(cause),
+        Some(limit) => Ok(limit - spent),
+        None => Ok(Duration::MAX),
+    };
+    let session = within(limits.session(), record.started.elapsed(), Cause::SessionLimit)?;
+    if record.tally.connected().is_none() {
+        return Ok(session);
     }
-    record.tally.connected()?;
     let idle_for = record.idle_for();
     let closing = record.tally.has_finished(Direction::Up) || record.tally.has_finished(Direction::Down);
-    let half_closed = limits.half_closed().filter(|_| closing);
+    let half_closed = within(limits.half_closed().filter(|_| closing), idle_for, Cause::HalfClosedTimeout)?;
     let idle = match &record.progress().pool {
         Some(pool) => pool.idle(limits.idle()),
         None => limits.idle(),
     };
-    let passed = |limit: Option<Duration>| limit.is_some_and(|limit| idle_for >= limit);
-    match (passed(half_closed), passed(idle)) {
-        (true, _) => Some(Cause::HalfClosedTimeout),
-        (false, true) => Some(Cause::Idle),
-        (false, false) => None,
-    }
+    Ok(session.min(half_closed).min(within(idle, idle_for, Cause::Idle)?))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
@@ -208,8 +208,8 @@ impl AsFd for Stream {
 }
 
 /// Runs `work` until it is done or the stream fails, whichever is first.
-pub async fn unless_failed<T>(stream: &Stream, work: impl Future<Output = T>) -> Result<T, i32> {
-    let (mut work, mut failed) = (pin!(work), pin!(stream.failed()));
+pub async fn unless_failed<T>(stream: &Stream, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, i32> {
+    let mut failed = pin!(stream.failed());
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Ok(value)),
         Poll::Pending => failed.as_mut().poll(cx).map(Err),

@@ -34,6 +34,11 @@ impl Lease {
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
+
+    /// Whose backend it is.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
 }
 
 impl Drop for Lease {

@@ -8,7 +8,6 @@ mod flow;
 mod pace;
 mod tally;
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,14 +21,12 @@ pub use bench::{HELD_UP, MOST_PIPES, Workbench};
 pub use tally::{Meter, Tally};
 
 /// The two streams of a session.
-#[derive(Debug)]
-pub struct Ends {
+#[derive(Debug, Clone, Copy)]
+pub struct Ends<'a> {
     /// The peer that connected to us.
-    pub client: Stream,
+    pub client: &'a Stream,
     /// The peer we connected to.
-    pub backend: Stream,
-    /// What was read of the client's bytes already; they go first.
-    pub head: Vec<u8>,
+    pub backend: &'a Stream,
 }
 
 /// How a relay ended by itself.
@@ -53,68 +50,61 @@ pub struct Fault {
     pub errno: i32,
 }
 
-/// Moves bytes both ways until both directions have ended or one side has failed.
+/// Moves bytes both ways until both directions have ended or one side has failed. `head` was read of the client's bytes
+/// already; it goes first.
 ///
-/// Dropping the future, like every end but a finished one, resets both sockets.
-pub async fn run(mut ends: Ends, mode: RelayMode, meter: &Meter<'_>, bench: &Workbench) -> End {
-    let head = std::mem::take(&mut ends.head);
+/// Only after a finished end dropping the streams closes them; dropped after any other, or with this future, they are reset.
+pub fn run<'a>(ends: Ends<'a>, head: Vec<u8>, mode: RelayMode, meter: &'a Meter<'a>) -> impl Future<Output = End> + 'a {
     let is_plain = ends.client.plain().is_some() && ends.backend.plain().is_some();
     let mode = if is_plain { mode } else { RelayMode::Copy };
-    let mut relay = Relay {
-        ends: &ends,
+    Relay {
+        ends,
         up: Flow::new(Direction::Up, mode, head),
         down: Flow::new(Direction::Down, mode, Vec::new()),
         first: None,
         meter,
-        bench,
-    };
-    let result = {
-        let (mut client_failed, mut backend_failed) = (Failing::new(&ends.client), Failing::new(&ends.backend));
-        poll_fn(|cx| relay.poll(cx, &mut client_failed, &mut backend_failed)).await
-    };
-    match result {
-        Ok(first) => {
-            ends.client.close_delivered();
-            ends.backend.close_delivered();
-            End::Finished { first }
-        }
-        Err(fault) => End::Failed(fault),
+        client_failed: Failing(None),
+        backend_failed: Failing(None),
     }
 }
 
 /// Waits for a socket's failure. The wait is made when it is first needed, which for most sessions is
 /// never, so that an idle session does not carry room for it.
-struct Failing<'a> {
-    stream: &'a Stream,
-    wait: Option<Pin<Box<dyn Future<Output = i32> + Send + 'a>>>,
-}
+struct Failing<'a>(Option<Pin<Box<dyn Future<Output = i32> + Send + 'a>>>);
 
 impl<'a> Failing<'a> {
-    fn new(stream: &'a Stream) -> Self {
-        Self { stream, wait: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<i32> {
-        self.wait.get_or_insert_with(|| Box::pin(self.stream.failed())).as_mut().poll(cx)
+    fn poll(&mut self, stream: &'a Stream, cx: &mut Context<'_>) -> Poll<i32> {
+        self.0.get_or_insert_with(|| Box::pin(stream.failed())).as_mut().poll(cx)
     }
 }
 
 struct Relay<'a> {
-    ends: &'a Ends,
+    ends: Ends<'a>,
     up: Flow,
     down: Flow,
     first: Option<Side>,
     meter: &'a Meter<'a>,
-    bench: &'a Workbench,
+    client_failed: Failing<'a>,
+    backend_failed: Failing<'a>,
+}
+
+impl Future for Relay<'_> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        self.advance(cx).map(|result| match result {
+            Ok(first) => {
+                self.ends.client.deliver_rest();
+                self.ends.backend.deliver_rest();
+                End::Finished { first }
+            }
+            Err(fault) => End::Failed(fault),
+        })
+    }
 }
 
 impl Relay<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        client_failed: &mut Failing<'_>,
-        backend_failed: &mut Failing<'_>,
-    ) -> Poll<Result<Side, Fault>> {
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Side, Fault>> {
         let moved = self.turn(cx, Direction::Up).and_then(|()| self.turn(cx, Direction::Down));
         if let Err(fault) = moved {
             self.last_words(fault);
@@ -126,13 +116,14 @@ impl Relay<'_> {
         // A socket that is being read tells of its failure by itself. One whose direction is paused
         // or finished does not.
         let fault = |side| move |errno| Err(Fault { side, errno });
-        if !self.up.is_reading(&self.ends.backend)
-            && let Poll::Ready(result) = client_failed.poll(cx).map(fault(Side::Client))
+        let Ends { client, backend } = self.ends;
+        if !self.up.is_reading(backend)
+            && let Poll::Ready(result) = self.client_failed.poll(client, cx).map(fault(Side::Client))
         {
             return Poll::Ready(result);
         }
-        if !self.down.is_reading(&self.ends.client)
-            && let Poll::Ready(result) = backend_failed.poll(cx).map(fault(Side::Backend))
+        if !self.down.is_reading(client)
+            && let Poll::Ready(result) = self.backend_failed.poll(backend, cx).map(fault(Side::Backend))
         {
             return Poll::Ready(result);
         }
@@ -141,12 +132,12 @@ impl Relay<'_> {
 
     /// Moves what can be moved one way, and passes an end of stream on.
     fn turn(&mut self, cx: &mut Context<'_>, direction: Direction) -> Result<(), Fault> {
-        let Ends { client, backend, .. } = self.ends;
+        let Ends { client, backend } = self.ends;
         let (flow, back, from, to, side) = match direction {
             Direction::Up => (&mut self.up, &mut self.down, client, backend, Side::Client),
             Direction::Down => (&mut self.down, &mut self.up, backend, client, Side::Backend),
         };
-        if flow.turn(cx, from, to, self.meter, self.bench)? {
+        if flow.turn(cx, from, to, self.meter, self.meter.bench)? {
             self.first.get_or_insert(side);
             self.meter.tally.finished(direction);
             if from.ends_both_ways() && !back.has_ended() {
@@ -161,11 +152,11 @@ impl Relay<'_> {
     /// together with a reset, and the write that met the reset comes first here. What can still be
     /// read is passed on before the other side is reset, as it would be without a proxy between.
     fn last_words(&mut self, fault: Fault) {
-        let Ends { client, backend, .. } = self.ends;
+        let Ends { client, backend } = self.ends;
         let (flow, from, to) = match fault.side {
             Side::Client => (&mut self.up, client, backend),
             _ => (&mut self.down, backend, client),
         };
-        flow.last_words(from, to, self.meter, self.bench);
+        flow.last_words(from, to, self.meter, self.meter.bench);
     }
 }

@@ -51,6 +51,17 @@ impl Line {
         }
     }
 
+    /// A string that is there already, for which no machinery is needed; `None` is null.
+    pub fn text(&mut self, key: &str, value: Option<&str>) {
+        self.key(key);
+        let Some(value) = value else { return self.out.push_str("null") };
+        self.out.push('"');
+        let left = self.limit;
+        // Ends in an error when the limit is reached; what is there by then is what is logged.
+        let _ = Escape { out: &mut self.out, left }.write_str(value);
+        self.out.push('"');
+    }
+
     /// Anything whose text is valid as a JSON number or boolean; `None` is null.
     pub fn bare(&mut self, key: &str, value: Option<impl fmt::Display>) {
         self.key(key);
@@ -62,8 +73,15 @@ impl Line {
 
     /// A span in seconds, to the microsecond; `None` is null.
     pub fn seconds(&mut self, key: &str, value: Option<Duration>) {
-        let text = value.map(|span| Seconds(span.as_secs(), span.subsec_micros()));
-        self.bare(key, text);
+        self.key(key);
+        match value {
+            Some(span) => {
+                self.push(span.as_secs());
+                self.out.push('.');
+                push_digits(&mut self.out, span.subsec_micros(), 6);
+            }
+            None => self.out.push_str("null"),
+        }
     }
 
     /// An object under `key`.
@@ -114,8 +132,11 @@ impl Line {
                 if !first {
                     self.out.push(',');
                 }
-                // Keys are words of this program; only values are anyone else's.
-                let _ = write!(self.out, "\"{key}\":");
+                // Keys are words of this program; only values are anyone else's. Piece by piece, which is several times as
+                // fast as the machinery of `write!`.
+                self.out.push('"');
+                self.out.push_str(key);
+                self.out.push_str("\":");
             }
             Form::Text => {
                 if !first {
@@ -148,12 +169,11 @@ impl Line {
     }
 }
 
-/// Seconds and microseconds.
-struct Seconds(u64, u32);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}", self.0, self.1)
+/// Appends the last `width` decimal digits of a number.
+pub(super) fn push_digits(out: &mut String, number: u32, width: u32) {
+    for place in (0..width).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        out.push(char::from(b'0' + digit as u8));
     }
 }
 

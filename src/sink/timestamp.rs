@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::line::push_digits;
+
 /// A moment that displays as `2026-01-31T23:59:59.000001Z`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc3339(pub SystemTime);
@@ -19,7 +21,17 @@ impl fmt::Display for Rfc3339 {
         let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", since.subsec_micros())
+        // Every line of a log has one: digits are put one by one, which is several times as fast as padding.
+        let mut text = String::with_capacity(27);
+        let pieces =
+            [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T'), (hour, 2, ':'), (minute, 2, ':'), (second, 2, '.')];
+        for (number, width, after) in pieces {
+            push_digits(&mut text, number as u32, width);
+            text.push(after);
+        }
+        push_digits(&mut text, since.subsec_micros(), 6);
+        text.push('Z');
+        f.write_str(&text)
     }
 }
 

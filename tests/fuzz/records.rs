@@ -117,8 +117,12 @@ fn name() -> ServerName<'static> {
 
 async fn shake(side: Ours, near: UnixStream, head: Vec<u8>) -> Result<Secured, peerway::net::Unsecured> {
     match side {
-        Ours::Server => Secured::accept(Plain::Unix(near), head, CONFIGS.0.clone()).await,
-        Ours::Client => Secured::connect(Plain::Unix(near), CONFIGS.1.clone(), name()).await,
+        Ours::Server => {
+            Secured::accept(Plain::try_from(near).expect("room in the runtime"), head, CONFIGS.0.clone()).await
+        }
+        Ours::Client => {
+            Secured::connect(Plain::try_from(near).expect("room in the runtime"), CONFIGS.1.clone(), name()).await
+        }
     }
 }
 

@@ -114,7 +114,8 @@ fn options_of_a_listening_socket_follow() {
     let port = proxy.address("front").port();
     // Of a listening socket `ss` shows its backlog as Send-Q.
     eventually("another backlog", || {
-        let shown = crate::support::run(crate::support::program("ss").args(["-Hltn", &format!("sport = :{port}")]));
+        let shown =
+            crate::support::run(crate::support::program("ss").args(["-Hltn", &format!("src 127.0.0.1:{port}")]));
         let queues: Vec<_> =
             shown.lines().map(|line| line.split_whitespace().nth(2).unwrap_or("").to_owned()).collect();
         (!queues.is_empty() && queues.iter().all(|queue| queue == "17")).then_some(())
