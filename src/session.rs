@@ -38,8 +38,7 @@ pub struct Context {
 
 /// Serves one client from accept to the one end of its session. Its record is opened by whoever accepts, before that one
 /// may leave: a process that ends with its last session must not find none between the two.
-///
-/// What an `async fn` is called with it keeps twice for as long as it runs, so this is none.
+#[allow(clippy::manual_async_fn, reason = "what an `async fn` is called with it keeps twice for as long as it runs")]
 pub fn serve(ctx: Arc<Context>, accepted: Box<Accepted>, entry: Entry) -> impl Future<Output = ()> + Send {
     async move {
         let ending = {
