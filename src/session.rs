@@ -91,7 +91,8 @@ async fn link(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<L
         Lead::Drop => return Err(keep_silent(entry, inbound).await),
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
-    let Inbound { stream: client, head, permit, destination, asked, .. } = inbound;
+    // The place is free only when the socket is closed: what is named first is dropped last.
+    let Inbound { permit, stream: client, head, destination, asked, .. } = inbound;
     let dialed = reach(ctx, entry, &pool, &client, (&head, asked), destination).await?;
     Ok(Linked { permit, lease: dialed.lease, head, client, backend: dialed.stream })
 }
@@ -124,12 +125,12 @@ async fn choose(ctx: &Context, entry: &Entry, inbound: &mut Inbound) -> Result<L
 
 /// Holds a client, unread, until it leaves or the time for its handshake is over.
 async fn keep_silent(entry: &Entry, inbound: Inbound) -> Failure {
-    let Inbound { stream, permit, .. } = inbound;
+    let Inbound { permit, stream, .. } = inbound;
     let record = entry.record();
     if let Some(held) = permit.hold() {
         let until = record.started + record.listener.settings().timeouts.handshake;
         let _ = unless_failed(&stream, pin!(sleep_until(until.into()))).await;
-        drop(held);
+        drop((stream, held));
     }
     Failure::Rejected
 }

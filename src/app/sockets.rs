@@ -388,8 +388,7 @@ pub(super) struct Serving<'a> {
 impl Serving<'_> {
     fn orders(&self, name: &str) -> Option<Orders> {
         let (listener, live) = self.listeners.iter().find(|(listener, _)| &*listener.name == name)?;
-        let diverted = listener.bind.iter().any(|bind| bind.transparent);
-        Some(Orders { listener: live.clone(), tcp: listener.tcp, diverted, fate: Fate::Open })
+        Some(Orders { listener: live.clone(), tcp: listener.tcp, fate: Fate::Open })
     }
 }
 
@@ -431,8 +430,7 @@ impl Post {
             served.announced.push((listener.clone(), self.real.to_string()));
         }
         self.orders.send_if_modified(|now| {
-            let other = !Arc::ptr_eq(&now.listener, &orders.listener)
-                || (now.tcp, now.diverted) != (orders.tcp, orders.diverted);
+            let other = !Arc::ptr_eq(&now.listener, &orders.listener) || now.tcp != orders.tcp;
             *now = orders;
             other
         });

@@ -96,6 +96,7 @@ async fn watch(state: Arc<admin::State>) {
         let live = state.live.load_full();
         let sites = sites(&live, &state.admin_tls);
         let files: Vec<PathBuf> = sites.iter().flat_map(|site| site.files().cloned()).collect();
+        let again = files.clone();
         folders.watch(|| (files, Whereabouts::default())).await;
         known.retain(|owner, _| sites.iter().any(|site| site.owner == *owner));
         for site in sites {
@@ -103,7 +104,11 @@ async fn watch(state: Arc<admin::State>) {
             look(site, seen, || Arc::ptr_eq(&state.live.load().plan, &live.plan)).await;
         }
         tokio::select! {
-            () = folders.changed() => folders.settle(live.plan.reload.debounce).await,
+            () = folders.changed() => {
+                // A file that is new may still be written to.
+                folders.watch(|| (again, Whereabouts::default())).await;
+                folders.settle(live.plan.reload.debounce).await;
+            }
             () = sleep(POLL) => {}
         }
     }

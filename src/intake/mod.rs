@@ -81,7 +81,7 @@ pub enum Turned {
 /// # Errors
 /// It did not say so as it must, or it has gone.
 pub async fn receive(accepted: Accepted) -> Result<Inbound, Turned> {
-    let Accepted { stream, peer, local, listener, mut permit, header_by, at } = accepted;
+    let Accepted { mut permit, stream, peer, local, listener, header_by, at } = accepted;
     let (destination, introduction) = match header_by {
         None => (local, None),
         Some(by) => {

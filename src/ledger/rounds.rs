@@ -93,7 +93,8 @@ fn look(ledger: &Ledger, record: &Record, now: u64) {
         Duration::ZERO
     });
     let due = left.min(LONGEST).min(until_line(ledger, record, now));
-    seen.due_at.store(now + due.as_millis() as u64, Relaxed);
+    // Rounds do not come to the millisecond; one too early does no harm.
+    seen.due_at.store((now + due.as_millis() as u64).saturating_sub(ROUND.as_millis() as u64 / 2), Relaxed);
 }
 
 /// Writes the session's interval line if one is due; gives the time until the next one.

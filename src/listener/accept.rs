@@ -43,8 +43,6 @@ pub struct Orders {
     pub listener: Arc<ListenerLive>,
     /// Options of the socket.
     pub tcp: ListenerTcp,
-    /// Whether clients may have connected to other addresses than the one that is bound.
-    pub diverted: bool,
     /// Whether to go on.
     pub fate: Fate,
 }
@@ -115,7 +113,7 @@ impl Acceptor {
                     self.follow(&socket);
                     continue;
                 }
-                accepted = socket.accept(self.orders.diverted) => accepted,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok(arrived) => {
@@ -261,7 +259,7 @@ impl Acceptor {
         while began.elapsed().saturating_sub(waited) < EMPTYING {
             tokio::select! {
                 biased;
-                accepted = socket.accept(self.orders.diverted) => match accepted {
+                accepted = socket.accept() => match accepted {
                     Ok(arrived) => {
                         let since = Instant::now();
                         self.admit(arrived, serve).await;

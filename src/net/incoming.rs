@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,8 +15,6 @@ use super::{BoundSocket, Family, Peer, Plain, Stream};
 #[derive(Debug)]
 pub struct Incoming {
     socket: AsyncFd<BoundSocket>,
-    /// The one address that all who come have connected to, unless they are diverted here from others.
-    local: Option<Peer>,
 }
 
 /// Someone who came.
@@ -25,7 +24,8 @@ pub struct Arrived {
     pub stream: Stream,
     /// Its address.
     pub peer: Peer,
-    /// The address it connected to.
+    /// The address it connected to. The kernel is asked each time: IP_TRANSPARENT and programs of the network's own bring
+    /// clients of other addresses than the one that is bound.
     pub local: Peer,
 }
 
@@ -33,15 +33,11 @@ impl Incoming {
     /// Waits for clients on `socket`, which listens and does not block.
     ///
     /// # Errors
-    /// It cannot be registered with this thread's runtime, or has no address.
+    /// It cannot be registered with this thread's runtime.
     pub fn new(socket: BoundSocket) -> io::Result<Self> {
-        let local = match &socket {
-            BoundSocket::Tcp(socket) => Some(socket.local_addr()?).filter(|local| !local.ip().is_unspecified()),
-            BoundSocket::Unix(_) => None,
-        };
         #[allow(deprecated, reason = "its successor asks for a promise, which sockets of the standard library keep")]
         let register = AsyncFd::with_interest;
-        Ok(Self { socket: register(socket, Interest::READABLE)?, local: local.map(Peer::tcp) })
+        Ok(Self { socket: register(socket, Interest::READABLE)? })
     }
 
     /// The socket.
@@ -49,33 +45,32 @@ impl Incoming {
         self.socket.get_ref()
     }
 
-    /// The next client. With `diverted` clients may have connected to other addresses than the one that is bound: what
-    /// IP_TRANSPARENT allows. Cancel safe.
+    /// The next client. Cancel safe.
     ///
     /// # Errors
     /// The kernel's; or the client is gone, or cannot be registered with this thread's runtime.
-    pub async fn accept(&self, diverted: bool) -> io::Result<Arrived> {
+    pub async fn accept(&self) -> io::Result<Arrived> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let once = |socket: &BoundSocket| match socket {
             BoundSocket::Tcp(socket) => {
                 let (socket, address) = acceptfrom_with(socket, flags)?;
                 let address = address.and_then(|address| SocketAddr::try_from(address).ok());
                 // A client without an address has left before anyone could ask.
-                address.map(|address| (socket, Peer::tcp(address))).ok_or(io::ErrorKind::ConnectionAborted.into())
+                address.map(|address| (socket, Peer::tcp(address))).ok_or(Errno::CONNABORTED.into())
             }
             BoundSocket::Unix(socket) => Ok((accept_with(socket, flags)?, Peer::Unix)),
         };
         let (socket, peer) = self.socket.async_io(Interest::READABLE, once).await?;
-        self.arrived(socket, peer, diverted)
+        self.arrived(socket, peer)
     }
 
-    fn arrived(&self, socket: OwnedFd, peer: Peer, diverted: bool) -> io::Result<Arrived> {
+    fn arrived(&self, socket: OwnedFd, peer: Peer) -> io::Result<Arrived> {
         let family = match self.socket() {
             BoundSocket::Tcp(_) => Family::Tcp,
             BoundSocket::Unix(_) => Family::Unix,
         };
         let stream = Stream::from(Plain::new(socket, family)?);
-        let local = self.local.filter(|_| !diverted).unwrap_or_else(|| stream.local());
+        let local = stream.local();
         Ok(Arrived { stream, peer, local })
     }
 }

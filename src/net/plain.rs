@@ -80,9 +80,9 @@ impl Plain {
         }
     }
 
-    /// Whether urgent data or the end of stream has been heard of: there may be more to read than one call brings, and a
-    /// splice that brings nothing may have met either. Ask after the call, inside [`Plain::try_io`].
-    pub fn may_hide_more(&self) -> bool {
+    /// Whether urgent data or the end of stream has been heard of: there may be more to read than one call brings. Ask
+    /// after the call, inside [`Plain::try_io`].
+    fn may_hide_more(&self) -> bool {
         self.socket.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
 

@@ -268,9 +268,6 @@ impl Flow {
             };
             match repeat(|| splice(fd, None, &empty.write, None, most.min(TURN), flags)) {
                 Ok(n @ 1..) => Ok(pipe.take().map_or(Got::Nothing, |full| Got::Pipe(full, n))),
-                Err(Errno::AGAIN) if from.plain().is_some_and(|socket| !socket.may_hide_more()) => {
-                    Err(Errno::AGAIN.into())
-                }
                 // Splice stops at urgent data for good: it says EAGAIN, or 0 once a FIN is behind it.
                 // Only recv knows whether there is really nothing, and whether this is the end.
                 Ok(0) | Err(Errno::AGAIN | Errno::INVAL) => {
