@@ -133,7 +133,8 @@ fn they_follow_the_listeners_and_a_new_process_serves_them_after_a_crash() {
         (shelf.holds() == held(&[("z", b)])).then_some(())
     });
     waits(b).hear(100);
-    assert!(Peer::try_connect(at(c)).is_err(), "nobody is left waiting for nobody");
+    // Not at once: what another test starts just now has copies of all our sockets until it becomes another program.
+    eventually("nobody is left waiting for nobody", || Peer::try_connect(at(c)).map(Peer::reset).is_err().then_some(()));
     drop(next);
 }
 
