@@ -12,8 +12,8 @@ use crate::discover::DiscoverError;
 use crate::listener::{Census, ListenerLive};
 use crate::metrics::families as f;
 use crate::metrics::{
-    AcceptError, BackendState, ConnectFailure, Counts, Direction, Engine, Format, HandshakeResult, Known, Labels, Page,
-    ProbeResult, ReloadResult, Unavailable,
+    AcceptError, BackendState, BusyPoll, ConnectFailure, Counts, Direction, Engine, Format, HandshakeResult, Known,
+    Labels, Page, ProbeResult, ReloadResult, Unavailable,
 };
 use crate::pool::Pool;
 use crate::route::Live;
@@ -158,6 +158,12 @@ fn of_workers(page: &mut Page, state: &State) {
         // Each runtime has one thread, and that is its worker 0.
         let span = runtime.metrics().worker_total_busy_duration(0);
         busy.sample(&none, &[&worker.to_string()], span.as_secs_f64());
+    }
+    let mut looked = page.family(f::WORKER_BUSY_POLL);
+    for bench in &state.benches {
+        for result in BusyPoll::ALL {
+            looked.sample(&none, &[&bench.worker().to_string(), result.as_str()], bench.looked(*result));
+        }
     }
 }
 

@@ -162,6 +162,7 @@ async fn start_all(
     let (desk, wishes) = Desk::new(configured.origin);
     let (upgrades, upgrade_wishes) = Upgrades::new();
     let pipes = limits::budget(descriptors, limits::open_descriptors(), workers).pipes;
+    let bench = |worker| Workbench::new(worker, pipes).busy_polling(plan.workers.busy_poll);
     let nothing = Live {
         plan: Arc::new(plan.clone()),
         generation: 0,
@@ -174,7 +175,7 @@ async fn start_all(
         ledger: Arc::new(Ledger::new(workers, AccessLogs::default())),
         gate: Arc::new(Gate::new(0, plan.overflow)),
         life: Arc::default(),
-        benches: (0..workers).map(|worker| Arc::new(Workbench::new(worker, pipes))).collect(),
+        benches: (0..workers).map(|worker| Arc::new(bench(worker))).collect(),
         runtimes: runtimes.handles(),
         reloads: Arc::new(Reloads::new(SystemTime::now())),
         desk: Arc::new(desk),

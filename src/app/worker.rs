@@ -103,6 +103,8 @@ pub(super) fn spawn(runtime: Runtime, job: Job) -> io::Result<Handle> {
 
 async fn work(mut job: Job, mut stopped: oneshot::Receiver<()>) {
     tokio::spawn(ledger::rounds(job.ctx.ledger.clone(), job.ctx.bench.clone()));
+    let bench = job.ctx.bench.clone();
+    tokio::spawn(async move { bench.keep_looking().await });
     loop {
         tokio::select! {
             // Resolves when the handle is dropped too.
@@ -121,6 +123,8 @@ async fn accept(ctx: Arc<Context>, arrival: Arrival) {
         // Not in the task: until that has its first turn nobody would know of the session.
         let entry = ctx.ledger.open(&accepted, ctx.bench.worker());
         tokio::spawn(session::serve(ctx.clone(), Box::new(accepted), entry));
+        // Its first bytes and the answer of its backend are likely to be next.
+        ctx.bench.work();
     };
     if let Err(error) = acceptor.run(socket, serve).await {
         tracing::error!(listener = %name, %error, "this worker cannot accept");

@@ -67,7 +67,8 @@ families! {
     PANICS "peerway_panics_total" Counter [] "Sessions that were ended by a defect of Peerway.";
     LOG_DROPPED "peerway_log_dropped_total" Counter ["log"] "Log lines that were lost because their sink was stuck or failed.";
     WORKER_CONNECTIONS "peerway_worker_connections" Gauge ["worker"] "Sessions that a worker thread serves now.";
-    WORKER_BUSY "peerway_worker_busy_seconds_total" Counter ["worker"] "Time in which a worker thread had something to do.";
+    WORKER_BUSY "peerway_worker_busy_seconds_total" Counter ["worker"] "Time in which a worker thread had something to do; of the time that it looked for packets, as busy_poll has it, about a fifth.";
+    WORKER_BUSY_POLL "peerway_worker_busy_poll_seconds_total" Counter ["worker" "result"] "Time in which a worker thread looked for packets instead of sleeping, as busy_poll has it: hit when some came, miss when none did.";
 
     UPGRADE_OLD_PROCESSES "peerway_upgrade_old_processes" Gauge [] "Processes before the last upgrades that still have sessions.";
     UPGRADE_OLD_SESSIONS "peerway_upgrade_old_sessions" Gauge [] "Sessions that live in them.";

@@ -269,3 +269,13 @@ labels! {
         RolledBack = "rolled_back",
     }
 }
+
+labels! {
+    /// What came of looking for packets instead of sleeping.
+    BusyPoll {
+        /// Some came.
+        Hit = "hit",
+        /// None came for all of `workers.busy_poll`.
+        Miss = "miss",
+    }
+}

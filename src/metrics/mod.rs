@@ -10,8 +10,8 @@ mod reloads;
 pub use cells::{Closed, Counter, DURATION_BOUNDS, Histogram, LATENCY_BOUNDS, Lane, Lanes, RouteCells, Seconds};
 pub use counts::{Counts, Known, Number};
 pub use labels::{
-    AcceptError, BackendState, Cause, ConnectFailure, Direction, Engine, HandshakeResult, Phase, ProbeResult, Refused,
-    ReloadResult, Side, Unavailable,
+    AcceptError, BackendState, BusyPoll, Cause, ConnectFailure, Direction, Engine, HandshakeResult, Phase, ProbeResult,
+    Refused, ReloadResult, Side, Unavailable,
 };
 pub use page::{Format, Labels, Page, Samples};
 pub use reloads::Reloads;

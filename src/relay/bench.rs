@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use crate::metrics::{Direction, Engine, Lane};
+use super::stir::Stir;
+use crate::metrics::{BusyPoll, Direction, Engine, Lane};
 
 /// One read at most. Large enough that a call's cost disappears, small enough to stay in the L2 cache.
 pub(super) const SCRATCH: usize = 64 * 1024;
@@ -36,6 +37,8 @@ pub struct Workbench {
     looked_at: AtomicU64,
     /// When it last came late to that; 0 is never.
     late_at: AtomicU64,
+    /// With `busy_poll`: what keeps the worker from sleeping.
+    stir: Option<Stir>,
 }
 
 /// A worker that does not come to look over its sessions for so long was stopped, or starved. It looks several times
@@ -70,7 +73,33 @@ impl Workbench {
             began: Instant::now(),
             looked_at: AtomicU64::new(0),
             late_at: AtomicU64::new(0),
+            stir: None,
         }
+    }
+
+    /// The same for a worker that looks at its sockets for so long after work before it sleeps.
+    pub fn busy_polling(self, budget: Option<Duration>) -> Self {
+        Self { stir: budget.map(Stir::new), ..self }
+    }
+
+    /// Looks at the sockets of this worker after work, while that pays; a task of its runtime, which ends only without
+    /// `busy_poll`.
+    pub async fn keep_looking(&self) {
+        if let Some(stir) = &self.stir {
+            stir.keep_looking().await;
+        }
+    }
+
+    /// The worker has something to do, and so more of it may be near. Called by its own thread.
+    pub fn work(&self) {
+        if let Some(stir) = &self.stir {
+            stir.work();
+        }
+    }
+
+    /// Seconds that it spent looking instead of sleeping with this result.
+    pub fn looked(&self, result: BusyPoll) -> f64 {
+        self.stir.as_ref().map_or(0.0, |stir| stir.looked(result))
     }
 
     /// The worker begins to look over its sessions.
@@ -112,6 +141,7 @@ impl Workbench {
 
     pub(super) fn moved(&self, engine: Engine, direction: Direction, n: u64) {
         self.engines[engine as usize].add(direction, n);
+        self.work();
     }
 
     pub(super) fn scratch(&self) -> MutexGuard<'_, Box<[u8]>> {

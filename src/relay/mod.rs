@@ -6,6 +6,8 @@
 mod bench;
 mod flow;
 mod pace;
+mod spin;
+mod stir;
 mod tally;
 
 use std::pin::Pin;

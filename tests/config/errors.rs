@@ -151,6 +151,16 @@ fn wrong_values_of_the_process() {
             top("workers: { pin: 'true' }"),
             &["1:17: workers.pin: expected true or false, found `true`; remove the quotes"],
         ),
+        (
+            top("workers: { busy_poll: 50 }"),
+            &["1:23: workers.busy_poll: a duration needs a unit: write `50s` or `50ms` (or `off`)"],
+        ),
+        (top("workers: { busy_poll: 0s }"), &["1:23: workers.busy_poll: 0s is out of range: 1us to 10ms (or `off`)"]),
+        (top("workers: { busy_poll: 1s }"), &["1:23: workers.busy_poll: 1s is out of range: 1us to 10ms (or `off`)"]),
+        (
+            top("workers: { busy_poll: true }"),
+            &["1:23: workers.busy_poll: expected `off` or a duration such as `30s`, found `true`"],
+        ),
         (top("workers: [auto]"), &["1:10: workers: expected `auto` or a map, found a list"]),
         (top("max_connections: 0"), &["1:18: max_connections: 0 is out of range: 1 to 1000000000"]),
         (

@@ -196,6 +196,25 @@ fn warnings_do_not_refuse() {
 }
 
 #[test]
+fn workers_that_would_spin_in_each_other_s_way_are_warned_about() {
+    let warnings = |workers: &str| -> Vec<String> {
+        let listener = "listeners: { l: { bind: '127.0.0.1:2', pool: p } }";
+        let folder = folder(&[("a.yaml", &format!("{workers}\n{listener}\npools: {{ p: {{ backends: h:1 }} }}\n"))]);
+        let loaded = load(&[folder.path().join("a.yaml")]).unwrap();
+        loaded.warnings.iter().map(|w| format!("{}:{}: {}: {}", w.line, w.column, w.path, w.message)).collect()
+    };
+    let cpus = std::thread::available_parallelism().unwrap();
+    let crowded = format!(
+        "1:12: workers.threads: with `busy_poll` more workers than CPUs take time from each other, and this process may \
+         use {cpus} here: write `auto`"
+    );
+    assert_eq!(warnings("workers: { threads: 4096, busy_poll: 50us }"), [crowded]);
+    for good in ["threads: 4096, busy_poll: off", "threads: 4096", "threads: 1, busy_poll: 50us", "busy_poll: 50us"] {
+        assert!(warnings(&format!("workers: {{ {good} }}")).is_empty(), "{good}");
+    }
+}
+
+#[test]
 fn queues_and_zones_that_mean_nothing_are_warned_about() {
     let warnings = |top: &str, pools: &str| -> Vec<String> {
         let text =

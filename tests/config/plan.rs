@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn absent_keys_have_their_documented_defaults() {
     let plan = plan("listeners: { l: { bind: '127.0.0.1:1', pool: p } }\npools: { p: { backends: '10.0.0.1:1' } }\n");
-    assert_eq!((plan.workers.threads, plan.workers.pin), (None, false));
+    assert_eq!((plan.workers.threads, plan.workers.pin, plan.workers.busy_poll), (None, false, None));
     assert_eq!((plan.max_connections, plan.overflow), (None, Overflow::Refuse));
     assert_eq!((plan.shutdown.delay, plan.shutdown.grace), (Duration::ZERO, 30 * SECOND));
     assert_eq!((plan.admin, plan.metrics, plan.ready_when.len(), plan.zone), (None, None, 0, None));
@@ -56,7 +56,7 @@ fn absent_keys_have_their_documented_defaults() {
 fn every_key_of_the_process_reaches_the_plan() {
     let plan = plan(
         "version: 1
-workers: { threads: 3, pin: true }
+workers: { threads: 3, pin: true, busy_poll: 50us }
 max_connections: 5000
 overflow: wait
 shutdown: { delay: 2s, grace: 1m30s }
@@ -73,6 +73,7 @@ pools: { p: { backends: '10.0.0.1:1' } }
 ",
     );
     assert_eq!((plan.workers.threads.map(usize::from), plan.workers.pin), (Some(3), true));
+    assert_eq!(plan.workers.busy_poll, Some(Duration::from_micros(50)));
     assert_eq!((plan.max_connections, plan.overflow), (Some(5000), Overflow::Wait));
     assert_eq!((plan.shutdown.delay, plan.shutdown.grace), (2 * SECOND, 90 * SECOND));
     assert_eq!(plan.zone.as_deref(), Some("eu-1"));

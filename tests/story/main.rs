@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod api;
 mod bandwidth;
+mod busy_poll;
 mod bytes;
 mod command;
 mod dial;

@@ -17,6 +17,8 @@ pub struct Shape {
     pub backends: usize,
     pub listeners: usize,
     pub workers: usize,
+    /// Ours, and what `workers.busy_poll` is then; the others have nothing like it.
+    pub busy_poll: Option<&'static str>,
     /// Seconds between probes of one backend.
     pub probe_secs: u32,
     /// Ours; the others do what they do by default, which is round robin everywhere.
@@ -25,7 +27,7 @@ pub struct Shape {
 
 /// One backend, one listener, one worker.
 pub const PLAIN: Shape =
-    Shape { tls: Tls::Off, backends: 1, listeners: 1, workers: 1, probe_secs: 2, policy: "round_robin" };
+    Shape { tls: Tls::Off, backends: 1, listeners: 1, workers: 1, busy_poll: None, probe_secs: 2, policy: "round_robin" };
 
 /// Where growth starts. A thousand backends are probed seldom enough, and two as often, that probes are not what is seen.
 pub const SMALL: Shape = Shape { backends: 2, probe_secs: 60, ..PLAIN };
@@ -40,8 +42,9 @@ impl Shape {
                 "TLS 1.3 with clients and with backends, which are verified (P-256, X25519, AES-128-GCM, nothing resumed)"
             }
         };
+        let busy_poll = self.busy_poll.map(|span| format!("; busy_poll {span} (Peerway's)")).unwrap_or_default();
         format!(
-            "{tls}; {} backend(s), probed every {} s; {} listener(s); {} worker(s); policy {}",
+            "{tls}; {} backend(s), probed every {} s; {} listener(s); {} worker(s){busy_poll}; policy {}",
             self.backends, self.probe_secs, self.listeners, self.workers, self.policy
         )
     }

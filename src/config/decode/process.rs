@@ -17,10 +17,24 @@ use super::super::tree::Node;
 use super::{Decoder, PoolNames, off_or_duration, size, some_rate};
 
 impl<'a> Decoder<'a, '_> {
-    pub(super) fn workers(&self) -> Workers {
+    pub(super) fn workers(&mut self) -> Workers {
         let workers = self.root.section("workers");
-        let threads = workers.optional("threads", size);
-        Workers { threads: threads.and_then(NonZeroUsize::new), pin: workers.value("pin", scalar::boolean) }
+        let threads = workers.optional("threads", size).and_then(NonZeroUsize::new);
+        let busy_poll = workers.given("busy_poll", off_or_duration).flatten();
+        if let (Some(threads), Some(_), Some(found)) = (threads, busy_poll, workers.find("threads")) {
+            self.warn_crowded(threads, &found);
+        }
+        Workers { threads, pin: workers.value("pin", scalar::boolean), busy_poll }
+    }
+
+    /// Workers that look for packets while others wait for their CPU slow them down.
+    fn warn_crowded(&mut self, threads: NonZeroUsize, found: &Found<'_>) {
+        let Some(cpus) = std::thread::available_parallelism().ok().filter(|cpus| threads > *cpus) else { return };
+        let message = format!(
+            "with `busy_poll` more workers than CPUs take time from each other, and this process may use {cpus} here: \
+             write `auto`"
+        );
+        self.report.warn(found.at, &found.path, message);
     }
 
     pub(super) fn max_connections(&self) -> Option<usize> {

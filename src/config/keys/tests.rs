@@ -5,7 +5,7 @@ use super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse, section, tree}
 use super::*;
 
 /// Every key that is known and refused. It may only shrink: a feature that is built takes its lines away.
-const NOT_SUPPORTED: &[&str] = &["workers.busy_poll", "pools.discover"];
+const NOT_SUPPORTED: &[&str] = &["pools.discover"];
 
 const CATALOGUE: Catalogue = Catalogue {
     policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],

@@ -74,6 +74,8 @@ pub struct Workers {
     pub threads: Option<NonZeroUsize>,
     /// Pin worker i to the i-th CPU this process may use.
     pub pin: bool,
+    /// How long a worker looks for packets after work before it sleeps.
+    pub busy_poll: Option<Duration>,
 }
 
 /// `overflow`: beyond `max_connections`.

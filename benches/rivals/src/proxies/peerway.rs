@@ -25,8 +25,9 @@ fn config(at: &Places) -> String {
         Tls::Both => format!("    tls: {{ server_name: {NAME}, ca: {} }}\n", at.files.authority),
         _ => String::new(),
     };
+    let busy_poll = at.shape.busy_poll.map(|span| format!(", busy_poll: {span}")).unwrap_or_default();
     format!(
-        "workers: {{ threads: {} }}\nadmin: {{ listen: '{}' }}\nlog: {{ access: {{ to: {}/access.log }} }}\n\
+        "workers: {{ threads: {}{busy_poll} }}\nadmin: {{ listen: '{}' }}\nlog: {{ access: {{ to: {}/access.log }} }}\n\
          listeners:\n{listeners}pools:\n  back:\n    policy: {}\n    health: {{ probe: tcp, interval: {}s }}\n{onward}    backends:\n{backends}",
         at.shape.workers, at.admin, at.dir, at.shape.policy, at.shape.probe_secs
     )
