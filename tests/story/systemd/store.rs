@@ -134,7 +134,9 @@ fn they_follow_the_listeners_and_a_new_process_serves_them_after_a_crash() {
     });
     waits(b).hear(100);
     // Not at once: what another test starts just now has copies of all our sockets until it becomes another program.
-    eventually("nobody is left waiting for nobody", || Peer::try_connect(at(c)).map(Peer::reset).is_err().then_some(()));
+    eventually("nobody is left waiting for nobody", || {
+        Peer::try_connect(at(c)).map(Peer::reset).is_err().then_some(())
+    });
     drop(next);
 }
 
