@@ -71,7 +71,10 @@ async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAdd
     }
     let stream = Plain::new(socket.into(), Family::Tcp)?;
     poll_fn(|cx| stream.poll_write_ready(cx)).await?;
-    if let Some(error) = stream.take_error() {
+    // What woke us says whether there is an error to ask for.
+    if stream.has_erred()
+        && let Some(error) = stream.take_error()
+    {
         return Err(error);
     }
     // Dialling a free port of this machine's ephemeral range can, once in some ten thousand times,

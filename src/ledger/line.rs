@@ -10,7 +10,7 @@ use crate::upstream::Attempt;
 use crate::wire::proxy::{ALPN, AUTHORITY, UNIQUE_ID};
 
 /// Version of the keys below. Keys are added without a new one.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 /// Characters of one string: more than any name needs, less than a peer could fill a disk with.
 const MOST: usize = 256;
 
@@ -22,7 +22,7 @@ const MOST: usize = 256;
 pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&Outcome>) -> Vec<u8> {
     let mut line = Line::new(form, MOST);
     let known = record.progress();
-    line.bare("v", Some(VERSION));
+    line.number("v", VERSION);
     line.string("ts", Some(Rfc3339(SystemTime::now())));
     line.text("kind", Some(kind.as_str()));
     line.string("id", Some(record.id));
@@ -30,8 +30,8 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     line.string("route", known.route.map(|route| format!("routes[{route}]")));
     places(&mut line, record, &known);
     line.list("attempts", &known.attempts, attempt);
-    line.bare("bytes_up", Some(record.tally.bytes(Direction::Up)));
-    line.bare("bytes_down", Some(record.tally.bytes(Direction::Down)));
+    line.number("bytes_up", record.tally.bytes(Direction::Up));
+    line.number("bytes_down", record.tally.bytes(Direction::Down));
     line.object("seconds", |line| spans(line, record, &known));
     line.text("cause", outcome.map(|outcome| outcome.cause.as_str()));
     line.text("side", outcome.map(|outcome| outcome.side.as_str()));

@@ -17,6 +17,7 @@ use crate::metrics::{Cause, Phase, RouteCells};
 use crate::net::{Peer, Target};
 use crate::pool::Pool;
 use crate::relay::Tally;
+use crate::sink::Short;
 use crate::upstream::{Attempt, Event};
 
 /// Names one session: unique in the process and, in practice, over its restarts. Ids rise.
@@ -25,7 +26,9 @@ pub struct SessionId(pub u64);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        let mut text = Short::new();
+        text.hexadecimal(self.0);
+        f.pad(text.as_str())
     }
 }
 

@@ -124,6 +124,15 @@ impl Stream {
         }
     }
 
+    /// The same for a stream that is closed next, with [`Stream::close_delivered`] or [`Stream::deliver_rest`], and from
+    /// which all was read: a socket's close ends the stream by itself.
+    pub fn try_finish_by_close(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) if !socket.has_erred() => Ok(()),
+            _ => self.try_finish(),
+        }
+    }
+
     /// Runs one non-blocking call on the descriptor of a plain stream; its `WouldBlock` clears the readiness asked for.
     ///
     /// # Errors

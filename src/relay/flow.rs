@@ -97,7 +97,8 @@ impl Flow {
     }
 
     /// Moves bytes until one side has no more to give or to take, or the turn is over; the task is
-    /// then woken when that changes. True when this call passed on the end of stream.
+    /// then woken when that changes. True when this call passed on the end of stream, or left that to the close which
+    /// follows, if `is_last`: the other direction has ended.
     ///
     /// # Errors
     /// Either socket failed. Its error is now taken from the kernel, so it must be kept.
@@ -107,14 +108,15 @@ impl Flow {
         from: &Stream,
         to: &Stream,
         meter: &Meter<'_>,
-        bench: &Workbench,
+        is_last: bool,
     ) -> Result<bool, Fault> {
         let mut left = TURN;
+        let bench = meter.bench;
         loop {
             match &self.state {
                 State::Ended => return Ok(false),
                 State::Ending => {
-                    match to.try_finish() {
+                    match if is_last { to.try_finish_by_close() } else { to.try_finish() } {
                         Ok(()) => {
                             self.state = State::Ended;
                             return Ok(true);

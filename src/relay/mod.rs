@@ -139,7 +139,7 @@ impl Relay<'_> {
             Direction::Up => (&mut self.up, &mut self.down, client, backend, Side::Client),
             Direction::Down => (&mut self.down, &mut self.up, backend, client, Side::Backend),
         };
-        if flow.turn(cx, from, to, self.meter, self.meter.bench)? {
+        if flow.turn(cx, from, to, self.meter, back.has_ended())? {
             self.first.get_or_insert(side);
             self.meter.tally.finished(direction);
             if from.ends_both_ways() && !back.has_ended() {

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use super::Short;
+
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -71,14 +73,24 @@ impl Line {
         }
     }
 
+    /// A number.
+    pub fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        let mut text = Short::new();
+        text.decimal(value);
+        self.out.push_str(text.as_str());
+    }
+
     /// A span in seconds, to the microsecond; `None` is null.
     pub fn seconds(&mut self, key: &str, value: Option<Duration>) {
         self.key(key);
         match value {
             Some(span) => {
-                self.push(span.as_secs());
-                self.out.push('.');
-                push_digits(&mut self.out, span.subsec_micros(), 6);
+                let mut text = Short::new();
+                text.decimal(span.as_secs());
+                text.push(b'.');
+                text.digits(span.subsec_micros().into(), 6);
+                self.out.push_str(text.as_str());
             }
             None => self.out.push_str("null"),
         }
@@ -166,14 +178,6 @@ impl Line {
         if self.form == Form::Json {
             self.out.push_str(text);
         }
-    }
-}
-
-/// Appends the last `width` decimal digits of a number.
-pub(super) fn push_digits(out: &mut String, number: u32, width: u32) {
-    for place in (0..width).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        out.push(char::from(b'0' + digit as u8));
     }
 }
 

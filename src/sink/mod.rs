@@ -5,6 +5,7 @@
 
 mod line;
 mod output;
+mod short;
 mod timestamp;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use line::{Form, Line};
 use output::Output;
+pub use short::Short;
 pub use timestamp::{Rfc3339, rfc3339};
 
 /// Bytes that may wait for a sink, those in its thread's hands included: some 2 000 lines, several
