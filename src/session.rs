@@ -88,7 +88,7 @@ async fn link(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<L
     let pool = match choose(ctx, entry, &mut inbound).await? {
         Lead::Pool(pool) => pool,
         Lead::Reject => return Err(Failure::Rejected),
-        Lead::Drop => return Err(keep_silent(entry, inbound).await),
+        Lead::Drop => return Err(Box::pin(keep_silent(entry, inbound)).await),
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
     // The place is free only when the socket is closed: what is named first is dropped last.

@@ -91,7 +91,11 @@ impl<S> Dials for S where
 /// The layer that ends an attempt when its time is up, whatever it is doing.
 fn within_timeout(inner: impl Dials) -> impl Dials {
     tower::service_fn(move |dial: Dial| {
-        let attempt = timeout(dial.timeout, inner.clone().oneshot(dial));
-        async { attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None))) }
+        let inner = inner.clone();
+        async move {
+            // Not made outside and moved in here: that would take room for it twice.
+            let attempt = timeout(dial.timeout, inner.oneshot(dial));
+            attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None)))
+        }
     })
 }

@@ -42,7 +42,8 @@ pub(super) fn shake_hands(inner: impl Dials) -> impl Dials {
             let (secure, target) = (dial.secure.clone(), dial.target.clone());
             let stream = inner.oneshot(dial).await?;
             let Some(secure) = secure else { return Ok(stream) };
-            secure_stream(stream, &secure).await.map_err(|error| {
+            // Boxed, so that a connection in the clear does not carry, and move, the room that a handshake takes.
+            Box::pin(secure_stream(stream, &secure)).await.map_err(|error| {
                 if may_say(made, &quiet_until) {
                     tracing::warn!(%target, name = %secure.name.to_str(), %error, "no TLS with a backend");
                 }

@@ -272,7 +272,8 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
         let Some(other) = self.hedge_lease() else { return first.await };
         self.tried.push(other.backend().id);
         let (target, limit) = (other.targets[0].clone(), self.settings.connect.timeout.min(self.left()));
-        let mut second = pin!(attempt(other, target, limit));
+        // Boxed: room for it would be carried, and moved, by every session of every pool.
+        let mut second = Box::pin(attempt(other, target, limit));
         let (result, won) = tokio::select! {
             biased;
             result = &mut first => match result {
