@@ -110,6 +110,11 @@ impl Plain {
         self.try_io(Interest::WRITABLE, |fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL)))
     }
 
+    /// The same for what will be followed at once by more, or by [`Plain::finish`]: a part of a packet may wait for that.
+    pub fn try_write_before_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_io(Interest::WRITABLE, |fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)))
+    }
+
     /// Runs one non-blocking call on the descriptor; its `WouldBlock` clears the readiness asked for.
     pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
         self.socket.try_io(interest, |socket| call(socket.as_fd()))

@@ -92,9 +92,15 @@ impl Stream {
     ///
     /// TLS may take bytes for which the socket has no room yet: see [`Stream::has_unsent`].
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write_in(bytes, &mut Vec::new())
+    }
+
+    /// The same with memory that is lent for as long as it takes: in it TLS makes its records. It grows to what is needed,
+    /// and should be kept for the next write of whichever stream.
+    pub fn try_write_in(&self, bytes: &[u8], lent: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_write(bytes),
-            Self::Tls(secured) => secured.write(bytes),
+            Self::Tls(secured) => secured.write(bytes, lent),
         }
     }
 

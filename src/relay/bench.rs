@@ -11,8 +11,10 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::stir::Stir;
 use crate::metrics::{BusyPoll, Direction, Engine, Lane};
 
-/// One read at most. Large enough that a call's cost disappears, small enough to stay in the L2 cache.
-pub(super) const SCRATCH: usize = 64 * 1024;
+/// One read of a stream at most: what is read in one call wakes the sender once, and is written in one call, which wakes
+/// the receiver once. That is the better part of what moving bytes costs. It stays in the L2 cache, and so do the
+/// records that TLS makes of it.
+pub(super) const SCRATCH: usize = 256 * 1024;
 /// What a pipe is asked to hold. An unprivileged user's pipes may hold 64 MiB in all; past that the
 /// kernel gives two pages, which still works.
 const PIPE_SIZE: usize = 256 * 1024;
@@ -25,6 +27,8 @@ pub struct Workbench {
     worker: usize,
     most_pipes: usize,
     scratch: Mutex<Box<[u8]>>,
+    /// Where TLS makes its records; nothing before the first.
+    records: Mutex<Vec<u8>>,
     pipes: Mutex<Vec<Pipe>>,
     /// Open pipes, those in sessions included.
     open: std::sync::Arc<AtomicUsize>,
@@ -66,6 +70,7 @@ impl Workbench {
             worker,
             most_pipes,
             scratch: Mutex::new(vec![0; SCRATCH].into()),
+            records: Mutex::default(),
             pipes: Mutex::default(),
             open: Default::default(),
             used: AtomicUsize::new(0),
@@ -146,6 +151,11 @@ impl Workbench {
 
     pub(super) fn scratch(&self) -> MutexGuard<'_, Box<[u8]>> {
         lock(&self.scratch)
+    }
+
+    /// Memory to lend to writes.
+    pub(super) fn records(&self) -> MutexGuard<'_, Vec<u8>> {
+        lock(&self.records)
     }
 
     /// An empty pipe, or None: then the bytes are copied.

@@ -18,9 +18,11 @@ use crate::net::{Stream, errno};
 
 /// A direction moves so much and then lets the others run.
 const TURN: usize = 256 * 1024;
-/// Reads this large are a stream worth splicing …
-const LARGE: usize = SCRATCH / 2;
-/// … after so many of them in a row, since a single large reply is over before splice pays …
+/// One read at most of what is no stream yet: what its far side does not take is kept.
+const PIECE: usize = 64 * 1024;
+/// Reads this large are a stream worth splicing, or else reading in larger pieces …
+const LARGE: usize = PIECE / 2;
+/// … after so many of them in a row, since a single large reply is over before that pays …
 const LARGE_READS: u8 = 4;
 /// … and below this, splice costs more than copy …
 const SMALL: usize = 16 * 1024;
@@ -33,7 +35,8 @@ pub(super) struct Flow {
     state: State,
     pace: Pace,
     mode: RelayMode,
-    splicing: bool,
+    /// It is a stream: it is spliced if it may be, and else read in large pieces.
+    streams: bool,
     /// Nobody wants what may still come: the far side has ended both directions.
     unwanted: bool,
     /// Reads in a row that speak for the other engine.
@@ -77,8 +80,8 @@ impl Flow {
     /// A direction that begins with `head`, which was read already.
     pub(super) fn new(direction: Direction, mode: RelayMode, head: Vec<u8>) -> Self {
         let state = if head.is_empty() { State::Reading } else { State::Beginning(head.into(), 0) };
-        let (pace, splicing) = (Pace::default(), mode == RelayMode::Splice);
-        Self { direction, state, pace, mode, splicing, unwanted: false, streak: 0 }
+        let (pace, streams) = (Pace::default(), mode == RelayMode::Splice);
+        Self { direction, state, pace, mode, streams, unwanted: false, streak: 0 }
     }
 
     /// What was read goes out, and then the end of stream.
@@ -242,12 +245,14 @@ impl Flow {
     }
 
     fn read(&mut self, from: &Stream, most: usize, bench: &Workbench) -> Result<Got, Fault> {
-        let pipe = if self.splicing { bench.take_pipe() } else { None };
-        let got = match pipe {
+        let splices = self.streams && self.mode != RelayMode::Copy;
+        let got = match if splices { bench.take_pipe() } else { None } {
             Some(pipe) => self.read_pipe(pipe, from, most, bench),
-            None => from
-                .try_read(&mut bench.scratch()[..most.min(SCRATCH)])
-                .map(|n| if n == 0 { Got::End } else { Got::Scratch(n) }),
+            None => {
+                let most = most.min(if self.streams { SCRATCH } else { PIECE });
+                let read = from.try_read(&mut bench.scratch()[..most]);
+                read.map(|n| if n == 0 { Got::End } else { Got::Scratch(n) })
+            }
         };
         self.pace.moved(self.direction, got.as_ref().map_or(0, Got::bytes));
         match got {
@@ -329,7 +334,7 @@ impl Flow {
     fn write(&self, bytes: &[u8], to: &Stream, meter: &Meter<'_>) -> Result<usize, Fault> {
         let mut done = 0;
         while done < bytes.len() {
-            match to.try_write(&bytes[done..]) {
+            match to.try_write_in(&bytes[done..], &mut meter.bench.records()) {
                 Ok(n) => {
                     meter.moved(self.direction, Engine::Copy, n);
                     done += n;
@@ -374,21 +379,21 @@ impl Flow {
         Ok(())
     }
 
-    /// Splice wins for large reads and loses for small ones; a few in a row decide.
+    /// A stream's large pieces win for large reads and lose for small ones; a few in a row decide.
     fn choose_engine(&mut self, got: &Got) {
         let (Got::Scratch(n) | Got::Pipe(_, n)) = got else {
             return;
         };
-        if self.mode != RelayMode::Auto {
+        if self.mode == RelayMode::Splice {
             return;
         }
-        let (for_change, needed) = match self.splicing {
+        let (for_change, needed) = match self.streams {
             true => (*n < SMALL, SMALL_READS),
             false => (*n >= LARGE, LARGE_READS),
         };
         self.streak = if for_change { self.streak + 1 } else { 0 };
         if self.streak == needed {
-            self.splicing = !self.splicing;
+            self.streams = !self.streams;
             self.streak = 0;
         }
     }
@@ -401,5 +406,29 @@ fn repeat<R>(mut call: impl FnMut() -> rustix::io::Result<R>) -> rustix::io::Res
             Err(Errno::INTR) => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(mode: RelayMode, reads: &[usize]) -> bool {
+        let mut flow = Flow::new(Direction::Down, mode, Vec::new());
+        for read in reads {
+            flow.choose_engine(&Got::Scratch(*read));
+        }
+        flow.streams
+    }
+
+    #[test]
+    fn a_few_reads_of_a_kind_in_a_row_make_a_stream_and_end_it() {
+        let large = [LARGE; LARGE_READS as usize];
+        let ends = [&large[..], &[SMALL - 1; SMALL_READS as usize]].concat();
+        for mode in [RelayMode::Auto, RelayMode::Copy] {
+            assert!(!after(mode, &[]) && !after(mode, &large[1..]) && after(mode, &large) && !after(mode, &ends));
+            assert!(!after(mode, &[LARGE, LARGE, LARGE, LARGE - 1, LARGE]), "not in a row");
+        }
+        assert!(after(RelayMode::Splice, &ends), "as it was told");
     }
 }

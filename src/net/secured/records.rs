@@ -7,9 +7,10 @@ use rustix::io::Errno;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, ProtocolVersion};
 
 use super::RECORD;
+use super::outgoing::Outgoing;
 
 /// What a record adds to the bytes it carries, at most: header, explicit nonce, content type, tag.
 const OVERHEAD: usize = 5 + 8 + 1 + 16;
@@ -21,9 +22,7 @@ pub(super) struct Records {
     incoming: Vec<u8>,
     /// Nobody has looked at it yet.
     fresh: bool,
-    /// Made, and not sent: from this place on.
-    outgoing: Vec<u8>,
-    sent: usize,
+    outgoing: Outgoing,
 }
 
 enum Session {
@@ -67,7 +66,7 @@ impl Records {
     }
 
     fn new(session: Session, head: Vec<u8>) -> Self {
-        Self { session, incoming: head, fresh: true, outgoing: Vec::new(), sent: 0 }
+        Self { session, incoming: head, fresh: true, outgoing: Outgoing::default() }
     }
 
     pub(super) fn common(&self) -> &CommonState {
@@ -82,8 +81,9 @@ impl Records {
         self.fresh && !self.incoming.is_empty()
     }
 
+    /// Whether there are records to send now.
     pub(super) fn has_unsent(&self) -> bool {
-        !self.outgoing.is_empty()
+        self.outgoing.is_pressing()
     }
 
     /// Receives once, decrypts what is whole, and says how many bytes stand at the front of `buffer` now, which is
@@ -162,13 +162,36 @@ impl Records {
         self.fresh = true;
     }
 
-    /// Sends what is made, until all is gone or `send` fails.
-    pub(super) fn flush(&mut self, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
-        while self.sent < self.outgoing.len() {
-            self.sent += send(&self.outgoing[self.sent..])?;
+    /// Lets a server's tickets, the only thing that it makes after a handshake of TLS 1.3, wait for what is said next.
+    /// A send of their own costs a twentieth of a short session, and a client that has asked for nothing may not want to
+    /// read: what it leaves unread when it closes, resets what it has said before.
+    pub(super) fn let_tickets_wait(&mut self) {
+        let is_server = matches!(self.session, Session::Server(_));
+        if is_server && self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            self.outgoing.wait();
         }
-        (self.outgoing, self.sent) = (Vec::new(), 0);
+    }
+
+    /// Sends what is made, until all is gone or `send` fails.
+    pub(super) fn flush(&mut self, send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        self.outgoing.flush(send)?;
+        self.outgoing.tidy();
         Ok(())
+    }
+
+    /// Makes records of `bytes` and sends them, all in memory that is `lent`: only what `send` does not take is kept.
+    pub(super) fn pass_on(
+        &mut self,
+        bytes: &[u8],
+        plaintext: &mut Vec<u8>,
+        lent: &mut Vec<u8>,
+        send: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> (Next, io::Result<()>) {
+        self.outgoing.borrow(lent);
+        let next = self.seal(Want::Send(bytes), plaintext);
+        let sent = self.outgoing.flush(send);
+        self.outgoing.give_back(lent);
+        (next, sent)
     }
 
     /// Makes the records that are still to tell the peer what was wrong, and not a step more: rustls panics if it has
@@ -191,7 +214,7 @@ impl Records {
 
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (incoming, unsent) = (self.incoming.len(), self.outgoing.len() - self.sent);
+        let (incoming, unsent) = (self.incoming.len(), self.outgoing.len());
         f.debug_struct("Records").field("incoming", &incoming).field("unsent", &unsent).finish_non_exhaustive()
     }
 }
@@ -200,7 +223,7 @@ fn advance<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     want: Want<'_>,
     mut plaintext: impl FnMut(&[u8]),
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
 ) -> (usize, Next) {
     let mut used = status.discard;
     let next = match status.state {
@@ -229,40 +252,43 @@ fn advance<Data>(
     (used, next)
 }
 
-fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> Next {
-    let begin = outgoing.len();
-    if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
-        outgoing.resize(begin + size.required_size, 0);
-    }
-    match data.encode(&mut outgoing[begin..]) {
-        Ok(_) => Next::Again,
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) -> Next {
+    let size = match data.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(size)) => size.required_size,
+        _ => 0,
+    };
+    match data.encode(outgoing.room(size)) {
+        Ok(made) => {
+            outgoing.made(made);
+            Next::Again
+        }
         Err(error) => Next::Failed(Error::General(error.to_string())),
     }
 }
 
-fn write<Data>(mut traffic: WriteTraffic<'_, Data>, want: Want<'_>, outgoing: &mut Vec<u8>) -> Next {
-    let begin = outgoing.len();
-    let mut room = match want {
+fn write<Data>(mut traffic: WriteTraffic<'_, Data>, want: Want<'_>, outgoing: &mut Outgoing) -> Next {
+    let mut size = match want {
         Want::Nothing => return Next::More,
-        Want::Send(bytes) => bytes.len() + (bytes.len() / RECORD + 1) * OVERHEAD,
+        Want::Send(bytes) => sealed(bytes.len()),
         Want::Finish => 2 + OVERHEAD,
     };
     loop {
-        outgoing.resize(begin + room, 0);
         let made = match want {
-            Want::Send(bytes) => traffic.encrypt(bytes, &mut outgoing[begin..]),
-            _ => traffic.queue_close_notify(&mut outgoing[begin..]),
+            Want::Send(bytes) => traffic.encrypt(bytes, outgoing.room(size)),
+            _ => traffic.queue_close_notify(outgoing.room(size)),
         };
         match made {
             Ok(made) => {
-                outgoing.truncate(begin + made);
+                outgoing.made(made);
                 return Next::More;
             }
-            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => room = size.required_size,
-            Err(error) => {
-                outgoing.truncate(begin);
-                return Next::Failed(Error::General(error.to_string()));
-            }
+            Err(EncryptError::InsufficientSize(needed)) if needed.required_size > size => size = needed.required_size,
+            Err(error) => return Next::Failed(Error::General(error.to_string())),
         }
     }
+}
+
+/// The most that so many bytes take up as records.
+fn sealed(bytes: usize) -> usize {
+    bytes + (bytes / RECORD + 1) * OVERHEAD
 }

@@ -46,6 +46,9 @@ pub(super) async fn shake(socket: &Plain, records: &mut Records) -> Result<Along
             Next::Ended => along.ended = true,
             Next::More | Next::Again => {}
         }
+        if !records.common().is_handshaking() {
+            records.let_tickets_wait();
+        }
         flush(socket, records).await.map_err(Unsecured::Broken)?;
         if !records.common().is_handshaking() {
             return Ok(along);

@@ -299,6 +299,22 @@ async fn keys_may_be_changed_on_the_way() {
     }
 }
 
+/// A client that has nothing to read may close without reading, and must not reset thereby what it has said.
+#[tokio::test]
+async fn tickets_wait_for_the_first_words_or_the_end() {
+    for words in [&b"an answer"[..], b""] {
+        let (ours, mut theirs) = ours_and_theirs(&TLS13).await;
+        let waiting = rustix::net::recv(theirs.get_ref().0, &mut [0; 9][..], rustix::net::RecvFlags::DONTWAIT);
+        assert_eq!(waiting.err(), Some(Errno::AGAIN), "nothing but the handshake was sent");
+        assert!(!ours.has_unsent());
+        write_all(&ours, words).await;
+        finish(&ours).await;
+        let mut heard = Vec::new();
+        within(theirs.read_to_end(&mut heard)).await.unwrap();
+        assert_eq!((heard.as_slice(), theirs.get_ref().1.tls13_tickets_received()), (words, 2));
+    }
+}
+
 #[tokio::test]
 async fn our_client_meets_rustls_own_server() {
     for version in [&TLS12, &TLS13] {
