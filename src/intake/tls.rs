@@ -17,6 +17,8 @@ use crate::tls::{Server, Shown, verdict, words};
 /// long as it lives.
 const MOST_NAMES: usize = 64;
 const MOST_NAME_BYTES: usize = 8 * 1024;
+/// The first read of a client: room for nearly every hello.
+const HELLO: usize = 2 * 1024;
 
 /// A client that has connected, and speaks TLS.
 pub(super) struct Newcomer<'a> {
@@ -77,9 +79,9 @@ async fn converse(
     server: Arc<Server>,
     begun: &mut bool,
 ) -> Result<(Secured, Shown), NoHandshake> {
-    let Newcomer { socket, head, listener, .. } = newcomer;
+    let Newcomer { socket, mut head, listener, .. } = newcomer;
     if head.is_empty() {
-        first_byte(&socket).await?;
+        head = first_bytes(&socket).await?;
     }
     *begun = true;
     let _place = listener.tls.enter(server.max_handshakes()).ok_or(NoHandshake::Overload)?;
@@ -97,14 +99,18 @@ async fn converse(
 }
 
 /// Waits until the client says something. Who connects and leaves, as some health checks do, has begun no handshake.
-async fn first_byte(socket: &Plain) -> Result<(), NoHandshake> {
+async fn first_bytes(socket: &Plain) -> Result<Vec<u8>, NoHandshake> {
     loop {
         poll_fn(|cx| socket.poll_read_ready(cx)).await.map_err(|error| NoHandshake::Broken(errno(&error)))?;
-        match socket.peek(&mut [0]) {
+        let mut head = vec![0; HELLO];
+        match socket.try_read(&mut head) {
             Ok(0) => {
                 return Err(socket.take_error().map_or(NoHandshake::Left, |error| NoHandshake::Broken(errno(&error))));
             }
-            Ok(_) => return Ok(()),
+            Ok(read) => {
+                head.truncate(read);
+                return Ok(head);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(NoHandshake::Broken(errno(&error))),
         }

@@ -316,6 +316,9 @@ fn build(
     // Sessions are resumed by tickets alone: those work at every worker, and nothing is kept here for a client.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(tickets);
+    // One is enough: each resumed session brings the next one. More serve clients that open several connections at once
+    // after a single one, and cost all others.
+    config.send_tls13_tickets = 1;
     // What comes before the handshake's end can be replayed by anybody.
     config.max_early_data_size = 0;
     Ok(config)

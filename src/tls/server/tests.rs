@@ -277,6 +277,14 @@ fn a_ticket_from_where_nobody_is_asked_is_no_way_in() {
     }
 }
 
+#[test]
+fn one_ticket_is_sent_and_brings_the_next() {
+    let site = Site::new();
+    let (server, client) = (site.load(), site.client(&TLS13, None));
+    assert_eq!(server.handshake().config().send_tls13_tickets, 1);
+    assert_eq!([(); 4].map(|()| client.resumes(&server)), [false, true, true, true]);
+}
+
 /// Its issuer is trusted, the ticket is good; only time has passed.
 #[test]
 fn a_certificate_is_verified_also_when_a_session_is_resumed() {
