@@ -11,7 +11,8 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::stir::Stir;
 use crate::metrics::{BusyPoll, Direction, Engine, Lane};
 
-/// One read of a stream at most: what is read in one call wakes the sender once, and is written in one call, which wakes
+/// One read at most of a stream inside TLS, of which a client that stalls may have as much kept for it, some hundredths of
+/// what the kernel keeps then. What is read in one call wakes the sender once, and is written in one call, which wakes
 /// the receiver once. That is the better part of what moving bytes costs. It stays in the L2 cache, and so do the
 /// records that TLS makes of it.
 pub(super) const SCRATCH: usize = 256 * 1024;

@@ -18,9 +18,10 @@ use crate::net::{Stream, errno};
 
 /// A direction moves so much and then lets the others run.
 const TURN: usize = 256 * 1024;
-/// One read at most of what is no stream yet: what its far side does not take is kept.
+/// One read at most, since what the far side does not take of it is kept; but for streams inside TLS, where larger ones
+/// save a fifth of the work.
 const PIECE: usize = 64 * 1024;
-/// Reads this large are a stream worth splicing, or else reading in larger pieces …
+/// Reads this large are a stream worth splicing, or inside TLS reading in larger pieces …
 const LARGE: usize = PIECE / 2;
 /// … after so many of them in a row, since a single large reply is over before that pays …
 const LARGE_READS: u8 = 4;
@@ -35,7 +36,7 @@ pub(super) struct Flow {
     state: State,
     pace: Pace,
     mode: RelayMode,
-    /// It is a stream: it is spliced if it may be, and else read in large pieces.
+    /// It is a stream: it is spliced if it may be, and inside TLS read in large pieces.
     streams: bool,
     /// Nobody wants what may still come: the far side has ended both directions.
     unwanted: bool,
@@ -154,7 +155,7 @@ impl Flow {
                         return Ok(false);
                     }
                     let Some(most) = self.allowed(cx, meter) else { return Ok(false) };
-                    match self.read(from, most, bench)? {
+                    match self.read(from, to, most, bench)? {
                         Got::Nothing => {}
                         Got::Scratch(n) => {
                             left = left.saturating_sub(n);
@@ -195,7 +196,7 @@ impl Flow {
     pub(super) fn last_words(&mut self, from: &Stream, to: &Stream, meter: &Meter<'_>, bench: &Workbench) {
         let mut left = TURN;
         while left > 0 && matches!(self.state, State::Reading) {
-            let read = from.read_now(&mut bench.scratch());
+            let read = from.read_now(&mut bench.scratch()[..PIECE]);
             let Ok(n @ 1..) = read else { return };
             if self.write_scratch(n, to, meter, bench).is_err() {
                 return;
@@ -244,12 +245,13 @@ impl Flow {
         Fault { side: self.sink(), errno: errno(&to.take_error().unwrap_or(error)) }
     }
 
-    fn read(&mut self, from: &Stream, most: usize, bench: &Workbench) -> Result<Got, Fault> {
+    fn read(&mut self, from: &Stream, to: &Stream, most: usize, bench: &Workbench) -> Result<Got, Fault> {
         let splices = self.streams && self.mode != RelayMode::Copy;
         let got = match if splices { bench.take_pipe() } else { None } {
             Some(pipe) => self.read_pipe(pipe, from, most, bench),
             None => {
-                let most = most.min(if self.streams { SCRATCH } else { PIECE });
+                let is_secure = from.plain().is_none() || to.plain().is_none();
+                let most = most.min(if self.streams && is_secure { SCRATCH } else { PIECE });
                 let read = from.try_read(&mut bench.scratch()[..most]);
                 read.map(|n| if n == 0 { Got::End } else { Got::Scratch(n) })
             }
@@ -278,7 +280,7 @@ impl Flow {
                 // Splice stops at urgent data for good: it says EAGAIN, or 0 once a FIN is behind it.
                 // Only recv knows whether there is really nothing, and whether this is the end.
                 Ok(0) | Err(Errno::AGAIN | Errno::INVAL) => {
-                    let (n, _) = repeat(|| recv(fd, &mut bench.scratch()[..most.min(SCRATCH)], RecvFlags::empty()))?;
+                    let (n, _) = repeat(|| recv(fd, &mut bench.scratch()[..most.min(PIECE)], RecvFlags::empty()))?;
                     Ok(if n == 0 { Got::End } else { Got::Scratch(n) })
                 }
                 Err(error) => Err(error.into()),
