@@ -260,10 +260,10 @@ fn view_connection(record: &Record) -> ConnectionView {
         listener: record.listener.name.to_string(),
         pool: known.pool.as_ref().map(|pool| pool.name.to_string()),
         backend: known.backend.as_ref().map(|backend| backend.name.to_string()),
-        peer: record.peer.to_string(),
+        peer: record.peer().to_string(),
         client: record.client().to_string(),
         phase,
-        age_seconds: record.started.elapsed().as_secs_f64(),
+        age_seconds: record.started().elapsed().as_secs_f64(),
         idle_seconds: record.idle_for().as_secs_f64(),
         bytes: Bytes { up: record.tally.bytes(Direction::Up), down: record.tally.bytes(Direction::Down) },
     }

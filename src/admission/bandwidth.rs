@@ -4,8 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Entrance;
-use super::clients::ClientKey;
+use super::entrance::Stay;
 use crate::config::plan::Bandwidth;
 use crate::metrics::Direction;
 
@@ -45,28 +44,27 @@ impl LiveBandwidth {
 /// What one session may move.
 #[derive(Debug, Clone, Copy)]
 pub struct Share<'a> {
-    entrance: &'a Entrance,
-    client: Option<ClientKey>,
+    stay: &'a Stay,
 }
 
 impl<'a> Share<'a> {
-    pub(super) fn new(entrance: &'a Entrance, client: Option<ClientKey>) -> Self {
-        Self { entrance, client }
+    pub(super) fn new(stay: &'a Stay) -> Self {
+        Self { stay }
     }
 
     /// The rates now; a reload may change them at any time.
     pub fn rates(&self) -> Rates {
-        self.entrance.bandwidth.rates()
+        self.stay.entrance.bandwidth.rates()
     }
 
     /// What the client's sessions have together, if its client is known.
     pub fn together(&self) -> Option<Arc<Buckets>> {
-        self.client.and_then(|key| self.entrance.clients.buckets(key))
+        self.stay.client.and_then(|key| self.stay.entrance.clients.buckets(key))
     }
 
     /// The time by the clock of all buckets.
     pub fn now(&self) -> u64 {
-        self.entrance.now()
+        self.stay.entrance.now()
     }
 }
 

@@ -26,21 +26,24 @@ const RESTING: usize = 4096;
 const STEP: usize = 8;
 
 /// One client: an IPv4 address, the leading bits of an IPv6 address, or all peers on unix sockets together.
+///
+/// Words of four bytes, since every session holds one, and sixteen bytes in one piece would have to be aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ClientKey(u128);
+pub(super) struct ClientKey([u32; 4]);
 
 impl ClientKey {
     /// The client at `peer`, if so many leading bits of an IPv6 address tell clients apart.
     pub(super) fn new(peer: Peer, prefix_v6: u8) -> Self {
-        match peer.ip().map(|ip| ip.to_canonical()) {
-            Some(IpAddr::V4(ip)) => Self(ip.to_ipv6_mapped().to_bits()),
+        let bits = match peer.ip().map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped().to_bits(),
             Some(IpAddr::V6(ip)) => {
                 let behind = 128 - u32::from(prefix_v6.clamp(1, 128));
-                Self(ip.to_bits() >> behind << behind)
+                ip.to_bits() >> behind << behind
             }
             // A multicast address: nobody connects from there.
-            None => Self(u128::MAX),
-        }
+            None => u128::MAX,
+        };
+        Self([96, 64, 32, 0].map(|place| (bits >> place) as u32))
     }
 }
 

@@ -33,9 +33,9 @@ pub struct Entrance {
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Stay {
-    entrance: Arc<Entrance>,
+    pub(super) entrance: Arc<Entrance>,
     /// Who the client is, once that is known.
-    client: Option<ClientKey>,
+    pub(super) client: Option<ClientKey>,
     /// Whether it took a turn of the listener's rate.
     turn: bool,
     settled: bool,
@@ -133,7 +133,7 @@ impl Stay {
 
     /// What its session may move.
     pub(super) fn share(&self) -> Share<'_> {
-        Share::new(&self.entrance, self.client)
+        Share::new(self)
     }
 
     /// Nobody else may refuse it any more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::rate::Rate;
 use crate::config::plan::Overflow;
@@ -14,7 +14,6 @@ use crate::metrics::Refused;
 /// The limits of the process. One for all listeners and workers; a reload may change them.
 #[derive(Debug)]
 pub struct Gate {
-    places: Arc<Semaphore>,
     waits: AtomicBool,
     rate: Rate,
     inside: Arc<Inside>,
@@ -23,6 +22,7 @@ pub struct Gate {
 /// What places know of their gate.
 #[derive(Debug)]
 struct Inside {
+    places: Semaphore,
     limit: AtomicUsize,
     /// Places that a lower limit took away while sessions sat on them: the next ones to be freed are not given out.
     owed: AtomicUsize,
@@ -30,11 +30,10 @@ struct Inside {
     held: AtomicUsize,
 }
 
-/// A session's place under the limit; dropping it frees the place.
+/// A session's place under the limit; dropping it frees the place. One word, since every session has it: the semaphore's own
+/// permit is forgotten, and `drop` puts it back.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Taken only by `drop`.
-    place: Option<OwnedSemaphorePermit>,
     inside: Arc<Inside>,
 }
 
@@ -48,9 +47,13 @@ impl Gate {
     /// A gate that lets `limit` sessions in at once, at any rate.
     pub fn new(limit: usize, overflow: Overflow) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        let inside = Inside { limit: limit.into(), owed: AtomicUsize::new(0), held: AtomicUsize::new(0) };
+        let inside = Inside {
+            places: Semaphore::new(limit),
+            limit: limit.into(),
+            owed: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+        };
         Self {
-            places: Arc::new(Semaphore::new(limit)),
             waits: AtomicBool::new(overflow == Overflow::Wait),
             rate: Rate::new(Instant::now()),
             inside: Arc::new(inside),
@@ -70,7 +73,7 @@ impl Gate {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let before = self.inside.limit.swap(limit, Relaxed);
         if let Some(fewer) = before.checked_sub(limit) {
-            let forgotten = self.places.forget_permits(fewer);
+            let forgotten = self.inside.places.forget_permits(fewer);
             self.inside.owed.fetch_add(fewer - forgotten, Relaxed);
             return;
         }
@@ -80,7 +83,7 @@ impl Gate {
             forgiven = owed.min(more);
             Some(owed - forgiven)
         });
-        self.places.add_permits(more - forgiven);
+        self.inside.places.add_permits(more - forgiven);
     }
 
     /// Takes over another rate, in connections a second; `None` is any.
@@ -98,13 +101,13 @@ impl Gate {
         if !self.rate.take(at) {
             return Err(Refused::RateProcess);
         }
-        let places = self.places.clone();
-        let place = match self.waits.load(Relaxed) {
-            false => places.try_acquire_owned().ok(),
-            true => places.acquire_owned().await.ok(),
+        let places = &self.inside.places;
+        let permit = match self.waits.load(Relaxed) {
+            false => places.try_acquire().ok(),
+            true => places.acquire().await.ok(),
         };
-        match place {
-            Some(place) => Ok(self.place(place)),
+        match permit {
+            Some(permit) => Ok(self.place(permit)),
             None => {
                 self.rate.give_back();
                 Err(Refused::MaxConnectionsProcess)
@@ -114,11 +117,12 @@ impl Gate {
 
     /// A place for a client that is to be held in silence, if there is one to spare.
     pub fn hold(&self) -> Option<Held> {
-        self.places.clone().try_acquire_owned().ok().and_then(|place| self.place(place).hold())
+        self.inside.places.try_acquire().ok().and_then(|permit| self.place(permit).hold())
     }
 
-    fn place(&self, place: OwnedSemaphorePermit) -> Place {
-        Place { place: Some(place), inside: self.inside.clone() }
+    fn place(&self, permit: SemaphorePermit<'_>) -> Place {
+        permit.forget();
+        Place { inside: self.inside.clone() }
     }
 }
 
@@ -135,8 +139,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let owes = self.inside.owed.load(Relaxed) > 0
             && self.inside.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok();
-        if let Some(place) = self.place.take().filter(|_| owes) {
-            place.forget();
+        if !owes {
+            self.inside.places.add_permits(1);
         }
     }
 }

@@ -79,7 +79,7 @@ fn obey(ledger: &Ledger, standing: &mut Orders, one: Option<BackendId>) {
     for record in ledger.list(None, usize::MAX, |record| record.stop.asked().is_none()) {
         let id = record.progress().backend.as_ref().map(|backend| backend.id).filter(concerned);
         if let Some((id, order)) = id.and_then(|id| standing.get_key_value(&id))
-            && !(order.spares_newcomers && record.started > order.since)
+            && !(order.spares_newcomers && record.started() > order.since)
         {
             left.entry(*id).or_default().push(record);
         }

@@ -29,7 +29,7 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     line.text("listener", Some(&record.listener.name));
     line.string("route", known.route.map(|route| format!("routes[{route}]")));
     places(&mut line, record, &known);
-    line.list("attempts", &known.attempts, attempt);
+    line.list("attempts", known.attempts(), attempt);
     line.number("bytes_up", record.tally.bytes(Direction::Up));
     line.number("bytes_down", record.tally.bytes(Direction::Down));
     line.object("seconds", |line| spans(line, record, &known));
@@ -43,11 +43,11 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
 fn places(line: &mut Line, record: &Record, known: &Progress) {
     line.text("pool", known.pool.as_ref().map(|pool| &*pool.name));
     line.text("backend", known.backend.as_ref().map(|backend| &*backend.name));
-    line.string("peer", Some(record.peer));
+    line.string("peer", Some(record.peer()));
     line.string("client", Some(record.client()));
-    line.string("local", Some(record.local));
-    line.string("upstream_local", known.upstream_local);
-    line.string("backend_addr", known.target.as_ref());
+    line.string("local", Some(record.local()));
+    line.string("upstream_local", known.upstream_local());
+    line.string("backend_addr", known.target());
     wishes(line, known.facts.as_deref(), record.introduction().as_deref());
 }
 
@@ -69,16 +69,16 @@ fn wishes(line: &mut Line, facts: Option<&Facts>, told: Option<&Introduction>) {
 fn attempt(line: &mut Line, attempt: &Attempt) {
     line.text("backend", Some(&attempt.backend.name));
     line.text("result", Some(attempt.result.as_str()));
-    line.seconds("seconds", Some(attempt.took));
+    line.seconds("seconds", Some(attempt.took()));
 }
 
 fn spans(line: &mut Line, record: &Record, known: &Progress) {
-    let connecting = known.attempts.iter().map(|attempt| attempt.took).sum::<Duration>();
+    let connecting = known.attempts().iter().map(Attempt::took).sum::<Duration>();
     let secure = known.facts.as_ref().and_then(|facts| facts.secure.as_ref());
     line.seconds("handshake", secure.map(|secure| secure.took));
-    line.seconds("queue", known.queue_wait);
-    line.seconds("connect", (!known.attempts.is_empty()).then_some(connecting));
+    line.seconds("queue", known.queue_wait());
+    line.seconds("connect", (!known.attempts().is_empty()).then_some(connecting));
     line.seconds("first_byte_up", record.tally.first_byte(Direction::Up));
     line.seconds("first_byte_down", record.tally.backend_first_byte());
-    line.seconds("total", Some(record.started.elapsed()));
+    line.seconds("total", Some(record.started().elapsed()));
 }

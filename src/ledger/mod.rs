@@ -72,7 +72,7 @@ impl Ledger {
         let id = SessionId(self.next_id.fetch_add(1, Relaxed));
         let record = Arc::new(Record::new(id, accepted, worker));
         self.shards[worker].lock().insert(id, record.clone());
-        Entry { ledger: self.clone(), record, closed: false }
+        Entry { ledger: self.clone(), record }
     }
 
     /// Living sessions after `after` in the order of their ids, at most `limit` of those that `wanted` likes.
@@ -157,7 +157,6 @@ impl Shard {
 pub struct Entry {
     ledger: Arc<Ledger>,
     record: Arc<Record>,
-    closed: bool,
 }
 
 impl Entry {
@@ -205,12 +204,12 @@ impl Entry {
     /// Runs the session until it ends, or until someone asks it to.
     ///
     /// When this returns, what the session held is still to be dropped with its future.
-    pub async fn unless_stopped(
+    pub fn unless_stopped(
         &self,
         mut session: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
-    ) -> Ending {
+    ) -> impl Future<Output = Ending> {
         let mut registered = false;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             // A task's waker never changes, so once is enough.
             if !std::mem::replace(&mut registered, true) {
                 self.record.stop.register(cx.waker());
@@ -223,29 +222,34 @@ impl Entry {
                 Err(failure) => Ending::failed(failure, self.record.phase()),
             })
         })
-        .await
     }
 
     /// Counts and logs the session's one end. A refusal is counted only.
-    pub fn close(mut self, ending: impl Into<Ending>) {
+    pub fn close(self, ending: impl Into<Ending>) {
         match ending.into() {
             Ending::Closed(outcome) => self.settle(outcome),
-            Ending::Refused(reason) => {
-                self.leave();
+            Ending::Refused(reason) if self.leave() => {
                 self.record.listener.cells.refused[reason as usize].inc();
             }
+            Ending::Refused(_) => {}
         }
     }
 
-    fn leave(&mut self) {
-        self.closed = true;
-        self.ledger.shards[self.record.worker].lock().remove(&self.record.id);
+    /// Takes it off the list; true once.
+    fn leave(&self) -> bool {
+        let first = self.record.close();
+        if first {
+            self.ledger.shards[self.record.worker()].lock().remove(&self.record.id);
+        }
+        first
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        self.leave();
+    fn settle(&self, outcome: Outcome) {
+        if !self.leave() {
+            return;
+        }
         let record = &self.record;
-        record.listener.cells.duration.observe(record.started.elapsed());
+        record.listener.cells.duration.observe(record.started().elapsed());
         // The line goes first: whoever sees the count can find the line on its way.
         self.ledger.access.write(Kind::End, record, Some(&outcome));
         record.cells().closed.inc(outcome.cause, outcome.side, outcome.phase);
@@ -254,7 +258,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.closed {
+        if self.record.is_closed() {
             return;
         }
         if std::thread::panicking() {

@@ -1,11 +1,12 @@
 //! One session's record: written by its task, read by listings, limits and the log.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use atomic_waker::AtomicWaker;
@@ -14,7 +15,7 @@ use crate::backend::Backend;
 use crate::intake::{Facts, Introduction};
 use crate::listener::{Accepted, ListenerLive};
 use crate::metrics::{Cause, Phase, RouteCells};
-use crate::net::{Peer, Target};
+use crate::net::{Pair, Peer, Target};
 use crate::pool::Pool;
 use crate::relay::Tally;
 use crate::sink::Short;
@@ -41,28 +42,26 @@ impl FromStr for SessionId {
 }
 
 /// What is known of one session.
+///
+/// Every word here is held as often as there are sessions: a test keeps their number.
 #[derive(Debug)]
 pub struct Record {
     /// Its name.
     pub id: SessionId,
     /// Where it arrived.
     pub listener: Arc<ListenerLive>,
-    /// The accepted socket's peer.
-    pub peer: Peer,
-    /// Our side of the accepted socket.
-    pub local: Peer,
-    /// When it was accepted.
-    pub started: Instant,
-    /// The same by the wall clock.
-    pub started_at: SystemTime,
-    /// The worker that serves it.
-    pub worker: usize,
-    /// What it has moved.
+    /// The accepted socket's addresses.
+    ends: Pair<Peer>,
+    /// What it has moved, and since when.
     pub tally: Tally,
     /// How others end it.
     pub stop: Stop,
     /// Drawn once: sessions with a share above the log's `sample` are not logged.
     pub sample: f32,
+    /// The worker that serves it.
+    worker: u16,
+    /// Whether its one end was counted.
+    closed: AtomicBool,
     pub(super) rounds: Seen,
     /// For whom the peer connects, if it says so: one word in the record of those that do not.
     introduction: ArcSwapOption<Introduction>,
@@ -70,7 +69,7 @@ pub struct Record {
 }
 
 /// What becomes known as a session goes on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Progress {
     /// What the client shows of what it wants, if anyone looked.
     pub facts: Option<Arc<Facts>>,
@@ -82,21 +81,63 @@ pub struct Progress {
     pub pool: Option<Arc<Pool>>,
     /// Who serves it; while attempts fail, None.
     pub backend: Option<Arc<Backend>>,
-    /// The address that answered.
-    pub target: Option<Target>,
-    /// Our side of the socket to the backend.
-    pub upstream_local: Option<Peer>,
-    /// Attempts that have ended.
-    pub attempts: Vec<Attempt>,
+    /// The addresses of the socket to it.
+    ends: Option<Pair<Target>>,
+    attempts: Attempts,
     /// Whether it waits in the queue now.
     pub queued: bool,
-    /// How long it has waited there in all, if it did and no longer does.
-    pub queue_wait: Option<Duration>,
+    /// How long it has waited there in all, nanoseconds, if it did and no longer does.
+    queue_wait: Option<NonZeroU64>,
+}
+
+/// Attempts that have ended. Nearly always there is one, and it needs no list.
+#[derive(Debug)]
+enum Attempts {
+    None,
+    One(Attempt),
+    More(Box<Vec<Attempt>>),
 }
 
 impl Progress {
+    /// The address that answered.
+    pub fn target(&self) -> Option<Target> {
+        self.ends.as_ref().map(Pair::far)
+    }
+
+    /// Our side of the socket to the backend.
+    pub fn upstream_local(&self) -> Option<Peer> {
+        self.ends.as_ref().map(Pair::near)
+    }
+
+    /// Attempts that have ended.
+    pub fn attempts(&self) -> &[Attempt] {
+        match &self.attempts {
+            Attempts::None => &[],
+            Attempts::One(attempt) => std::slice::from_ref(attempt),
+            Attempts::More(attempts) => attempts,
+        }
+    }
+
+    /// How long it has waited in the queue in all, if it did and no longer does.
+    pub fn queue_wait(&self) -> Option<Duration> {
+        self.queue_wait.map(|nanos| Duration::from_nanos(nanos.get()))
+    }
+
     fn waited(&mut self, more: Duration) {
-        self.queue_wait = Some(self.queue_wait.unwrap_or_default() + more);
+        let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.queue_wait.map_or(0, NonZeroU64::get);
+        self.queue_wait = NonZeroU64::new(before.saturating_add(more).max(1));
+    }
+
+    fn attempted(&mut self, attempt: Attempt) {
+        self.attempts = match std::mem::replace(&mut self.attempts, Attempts::None) {
+            Attempts::None => Attempts::One(attempt),
+            Attempts::One(first) => Attempts::More(Box::new(vec![first, attempt])),
+            Attempts::More(mut attempts) => {
+                attempts.push(attempt);
+                Attempts::More(attempts)
+            }
+        };
     }
 }
 
@@ -106,14 +147,12 @@ impl Record {
         let cells = listener.route_cells(&Arc::from(""));
         Self {
             id,
-            peer: accepted.peer,
-            local: accepted.local,
-            started: accepted.at,
-            started_at: SystemTime::now(),
-            worker,
+            ends: Pair::new(accepted.local, accepted.peer),
+            worker: worker as u16,
             tally: Tally::new(accepted.at),
             stop: Stop::default(),
             sample: fastrand::f32(),
+            closed: AtomicBool::new(false),
             rounds: Seen::default(),
             introduction: ArcSwapOption::empty(),
             progress: Mutex::new(Progress {
@@ -122,9 +161,8 @@ impl Record {
                 cells,
                 pool: None,
                 backend: None,
-                target: None,
-                upstream_local: None,
-                attempts: Vec::new(),
+                ends: None,
+                attempts: Attempts::None,
                 queued: false,
                 queue_wait: None,
             }),
@@ -132,9 +170,38 @@ impl Record {
         }
     }
 
+    /// The accepted socket's peer.
+    pub fn peer(&self) -> Peer {
+        self.ends.far()
+    }
+
+    /// Our side of the accepted socket.
+    pub fn local(&self) -> Peer {
+        self.ends.near()
+    }
+
+    /// When it was accepted.
+    pub fn started(&self) -> Instant {
+        self.tally.started()
+    }
+
+    /// The worker that serves it.
+    pub fn worker(&self) -> usize {
+        self.worker.into()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Its end is counted now; true once.
+    pub(super) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::Relaxed)
+    }
+
     /// The client's address: the peer's, until PROXY protocol says otherwise. Every reader reads this one.
     pub fn client(&self) -> Peer {
-        self.introduction.load().as_ref().map_or(self.peer, |told| told.client)
+        self.introduction.load().as_ref().map_or_else(|| self.peer(), |told| told.client)
     }
 
     /// What the peer says of the client for whom it connects.
@@ -160,7 +227,7 @@ impl Record {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         let progress = self.progress();
-        match (&progress.target, &progress.pool) {
+        match (&progress.ends, &progress.pool) {
             (Some(_), _) => self.tally.phase(),
             (None, Some(_)) if progress.queued => Phase::Queue,
             (None, Some(_)) => Phase::Connect,
@@ -170,7 +237,7 @@ impl Record {
 
     /// How long no byte has moved, to the precision of the rounds that look.
     pub fn idle_for(&self) -> Duration {
-        self.rounds.idle_for().min(self.started.elapsed())
+        self.rounds.idle_for().min(self.started().elapsed())
     }
 
     pub(super) fn introduced(&self, introduction: Option<Introduction>) {
@@ -202,11 +269,7 @@ impl Record {
             }
             // It ends where it waited.
             Event::GaveUp(waited) => progress.waited(waited),
-            Event::Attempted(attempt) => {
-                // Nearly always there is one, and a session is held to the byte.
-                progress.attempts.reserve_exact(1);
-                progress.attempts.push(attempt);
-            }
+            Event::Attempted(attempt) => progress.attempted(attempt),
         }
     }
 
@@ -214,8 +277,7 @@ impl Record {
         self.tally.set_connected();
         let mut progress = self.progress();
         progress.backend = Some(backend.clone());
-        progress.target = Some(target);
-        progress.upstream_local = Some(from);
+        progress.ends = Some(Pair::new(from, target));
     }
 }
 
@@ -259,5 +321,15 @@ impl Seen {
     fn idle_for(&self) -> Duration {
         let span = self.looked_at.load(Ordering::Relaxed).saturating_sub(self.changed_at.load(Ordering::Relaxed));
         Duration::from_millis(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Record>() <= 280, "{}", size_of::<Record>());
     }
 }

@@ -139,7 +139,7 @@ fn left(record: &Record) -> Result<Duration, Cause> {
         Some(limit) => Ok(limit - spent),
         None => Ok(Duration::MAX),
     };
-    let session = within(limits.session(), record.started.elapsed(), Cause::SessionLimit)?;
+    let session = within(limits.session(), record.started().elapsed(), Cause::SessionLimit)?;
     if record.tally.connected().is_none() {
         return Ok(session);
     }

@@ -1,7 +1,7 @@
 //! Addresses of peers as sessions see them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,6 +78,78 @@ fn show(address: SocketAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.pad(text.as_str())
 }
 
+/// An address of one of the two kinds that sockets have.
+pub trait Address: Clone + From<SocketAddrV4> {
+    /// It, if it is of IPv4.
+    fn v4(&self) -> Option<SocketAddrV4>;
+}
+
+impl From<SocketAddrV4> for Peer {
+    fn from(address: SocketAddrV4) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl Address for Peer {
+    fn v4(&self) -> Option<SocketAddrV4> {
+        match self {
+            Self::Ip(SocketAddr::V4(address)) => Some(*address),
+            Self::Ip(SocketAddr::V6(_)) | Self::Unix => None,
+        }
+    }
+}
+
+impl From<SocketAddrV4> for Target {
+    fn from(address: SocketAddrV4) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl Address for Target {
+    fn v4(&self) -> Option<SocketAddrV4> {
+        match self {
+            Self::Ip(SocketAddr::V4(address)) => Some(*address),
+            Self::Ip(SocketAddr::V6(_)) | Self::Unix(_) => None,
+        }
+    }
+}
+
+/// The two addresses of a socket, to be held for as long as a session lives: two of IPv4 in two words, others in a box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair<Far>(Held<Far>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Held<Far> {
+    V4 { near: SocketAddrV4, far: SocketAddrV4 },
+    Other(Box<(Peer, Far)>),
+}
+
+impl<Far: Address> Pair<Far> {
+    /// Of our side's address and the other side's.
+    pub fn new(near: Peer, far: Far) -> Self {
+        Self(match (near.v4(), far.v4()) {
+            (Some(near), Some(far)) => Held::V4 { near, far },
+            _ => Held::Other(Box::new((near, far))),
+        })
+    }
+
+    /// Our side's.
+    pub fn near(&self) -> Peer {
+        match &self.0 {
+            Held::V4 { near, .. } => (*near).into(),
+            Held::Other(pair) => pair.0,
+        }
+    }
+
+    /// The other side's.
+    pub fn far(&self) -> Far {
+        match &self.0 {
+            Held::V4 { far, .. } => (*far).into(),
+            Held::Other(pair) => pair.1.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +162,27 @@ mod tests {
             prop_assert_eq!(format!("{:>24}|", Peer::Ip(address)), format!("{address:>24}|"));
             prop_assert_eq!(Target::Ip(address).to_string(), address.to_string());
         }
+    }
+
+    #[test]
+    fn a_pair_gives_back_what_it_was_made_of() {
+        let ip = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let peers = [Peer::Ip(ip("10.0.0.1:1")), Peer::Ip(ip("[2001:db8::1%7]:65535")), Peer::Unix];
+        let targets = [Target::Ip(ip("10.0.0.2:2")), Target::Ip(ip("[::1]:3")), Target::Unix(Path::new("/x").into())];
+        for near in peers {
+            for far in peers {
+                let pair = Pair::new(near, far);
+                assert_eq!((pair.near(), pair.far()), (near, far));
+            }
+            for far in &targets {
+                let pair = Pair::new(near, far.clone());
+                assert_eq!((pair.near(), pair.far()), (near, far.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_s_four_addresses_are_four_words() {
+        assert_eq!((size_of::<Pair<Peer>>(), size_of::<Option<Pair<Target>>>()), (16, 16));
     }
 }

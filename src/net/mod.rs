@@ -11,7 +11,7 @@ mod raw;
 pub(crate) mod secured;
 mod stream;
 
-pub use address::{Peer, Target};
+pub use address::{Address, Pair, Peer, Target};
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
 pub use handle::Handle;
 pub use incoming::{Arrived, Incoming};

@@ -14,15 +14,10 @@ use crate::connect::Secure;
 use crate::metrics::Unavailable;
 use crate::net::Target;
 
-/// A claimed place at a backend. When it is dropped the place goes to the oldest session that waits.
+/// A claimed place at a backend, and how to get there. When it is dropped the place goes to the oldest session that waits.
 #[derive(Debug)]
 pub struct Lease {
-    /// Always there; taken by `drop`, so that the place is free before it is offered.
-    claim: Option<Claim>,
-    /// With `single_active`: its part in the one backend's sessions; dropped with the claim.
-    hold: Option<Hold>,
-    pool: Arc<Pool>,
-    backend: Arc<Backend>,
+    claimed: Claimed,
     /// Where it can be dialled, best first; never empty.
     pub targets: Arc<[Target]>,
     /// How TLS is spoken with it, if it is.
@@ -32,19 +27,45 @@ pub struct Lease {
 impl Lease {
     /// The backend that is held.
     pub fn backend(&self) -> &Arc<Backend> {
-        &self.backend
+        self.claimed.backend()
+    }
+
+    /// The place alone, for who has got there.
+    pub fn into_claimed(self) -> Claimed {
+        self.claimed
+    }
+}
+
+/// What of a lease a session keeps for as long as it lives: few words. They are dropped in this order, so that the place is
+/// free before it is offered.
+#[derive(Debug)]
+pub struct Claimed {
+    claim: Claim,
+    /// With `single_active`: its part in the one backend's sessions.
+    #[allow(dead_code, reason = "it is held, not read")]
+    hold: Option<Hold>,
+    offer: Offer,
+}
+
+impl Claimed {
+    /// The backend that is held.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.claim.backend()
     }
 
     /// Whose backend it is.
     pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+        &self.offer.0
     }
 }
 
-impl Drop for Lease {
+/// Offers what has become free to those who wait, when it is dropped.
+#[derive(Debug)]
+struct Offer(Arc<Pool>);
+
+impl Drop for Offer {
     fn drop(&mut self) {
-        drop((self.claim.take(), self.hold.take()));
-        self.pool.serve_queue();
+        self.0.serve_queue();
     }
 }
 
@@ -133,19 +154,13 @@ impl Pool {
             false => None,
         };
         let Some(claim) = member.backend.try_claim(member.max_connections) else { return Some(None) };
+        let claimed = Claimed { claim, hold, offer: Offer(self.clone()) };
         if pick.displaced {
             self.cells.hash_displaced.inc();
         }
         member.backend.try_suspect(draw.now);
         let facts = &snapshot.seats[choice.seats[seat]];
-        Some(Some(Lease {
-            claim: Some(claim),
-            hold,
-            pool: self.clone(),
-            backend: member.backend.clone(),
-            targets: facts.targets.clone(),
-            secure: facts.secure.clone(),
-        }))
+        Some(Some(Lease { claimed, targets: facts.targets.clone(), secure: facts.secure.clone() }))
     }
 }
 

@@ -40,7 +40,7 @@ use queue::Queue;
 
 pub use explain::{Prospect, Standing};
 pub use keeper::{Answers, Followed, Keeper, KeeperHandle, Tools};
-pub use lease::{Lease, NoLease, QueueError};
+pub use lease::{Claimed, Lease, NoLease, QueueError};
 pub use orders::{Order, Orders};
 pub use overrides::{Forced, Override, Overrides, Said, Say, SharedOverrides};
 use single::Single;

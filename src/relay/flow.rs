@@ -44,20 +44,36 @@ pub(super) struct Flow {
     streak: u8,
 }
 
-/// Where a direction stands.
+/// Where a direction stands. What it holds is boxed, since it rarely holds anything and every session has two of these.
 enum State {
-    /// What was read before there was a relay is passed on, from this place on, no faster than what is read now.
-    Beginning(Box<[u8]>, usize),
+    /// What was read before there was a relay is passed on, no faster than what is read now.
+    Beginning(Box<Rest>),
     /// Reads when there is something; holds nothing.
     Reading,
-    /// The far side did not take all of a read: these bytes, from this place on, are still to go.
-    Holding(Box<[u8]>, usize),
+    /// The far side did not take all of a read: this is still to go.
+    Holding(Box<Rest>),
     /// The far side did not take all that is in the pipe: so many bytes are still to go.
-    Piped(Pipe, usize),
+    Piped(Box<(Pipe, usize)>),
     /// The end of stream is to be passed on.
     Ending,
     /// It was.
     Ended,
+}
+
+/// Bytes that are to go, from this place on.
+struct Rest {
+    bytes: Box<[u8]>,
+    from: usize,
+}
+
+impl Rest {
+    fn boxed(bytes: impl Into<Box<[u8]>>) -> Box<Self> {
+        Box::new(Self { bytes: bytes.into(), from: 0 })
+    }
+
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
 }
 
 /// What one look at the source brought.
@@ -80,7 +96,7 @@ impl Got {
 impl Flow {
     /// A direction that begins with `head`, which was read already.
     pub(super) fn new(direction: Direction, mode: RelayMode, head: Vec<u8>) -> Self {
-        let state = if head.is_empty() { State::Reading } else { State::Beginning(head.into(), 0) };
+        let state = if head.is_empty() { State::Reading } else { State::Beginning(Rest::boxed(head)) };
         let (pace, streams) = (Pace::default(), mode == RelayMode::Splice);
         Self { direction, state, pace, mode, streams, unwanted: false, streak: 0 }
     }
@@ -294,12 +310,12 @@ impl Flow {
 
     /// Writes some of what was read before; keeps the rest.
     fn begin(&mut self, most: usize, to: &Stream, meter: &Meter<'_>) -> Result<(), Fault> {
-        let State::Beginning(bytes, from) = &self.state else { return Ok(()) };
-        let (length, from) = (bytes.len(), *from);
-        let written = self.write(&bytes[from..length.min(from.saturating_add(most))], to, meter)?;
+        let State::Beginning(rest) = &self.state else { return Ok(()) };
+        let left = rest.left();
+        let (length, written) = (left.len(), self.write(&left[..left.len().min(most)], to, meter)?);
         self.pace.moved(self.direction, written);
         match &mut self.state {
-            State::Beginning(_, from) if *from + written < length => *from += written,
+            State::Beginning(rest) if written < length => rest.from += written,
             state => *state = State::Reading,
         }
         Ok(())
@@ -310,21 +326,21 @@ impl Flow {
         let scratch = bench.scratch();
         let written = self.write(&scratch[..n], to, meter)?;
         if written < n {
-            self.state = State::Holding(scratch[written..n].into(), 0);
+            self.state = State::Holding(Rest::boxed(&scratch[written..n]));
         }
         Ok(())
     }
 
     fn write_held(&mut self, to: &Stream, meter: &Meter<'_>, bench: &Workbench) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Reading) {
-            State::Holding(bytes, from) => {
-                let from = from + self.write(&bytes[from..], to, meter)?;
-                if from < bytes.len() {
-                    self.state = State::Holding(bytes, from);
+            State::Holding(mut rest) => {
+                rest.from += self.write(rest.left(), to, meter)?;
+                if !rest.left().is_empty() {
+                    self.state = State::Holding(rest);
                 }
                 Ok(())
             }
-            State::Piped(pipe, n) => self.drain_pipe(pipe, n, to, meter, bench),
+            State::Piped(piped) => self.drain_pipe(piped.0, piped.1, to, meter, bench),
             state => {
                 self.state = state;
                 Ok(())
@@ -369,7 +385,7 @@ impl Flow {
                     n -= moved;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.state = State::Piped(pipe, n);
+                    self.state = State::Piped(Box::new((pipe, n)));
                     return Ok(());
                 }
                 Err(error) => {

@@ -65,18 +65,21 @@ pub fn run<'a>(ends: Ends<'a>, head: Vec<u8>, mode: RelayMode, meter: &'a Meter<
         down: Flow::new(Direction::Down, mode, Vec::new()),
         first: None,
         meter,
-        client_failed: Failing(None),
-        backend_failed: Failing(None),
+        failing: Failing(None),
     }
 }
 
-/// Waits for a socket's failure. The wait is made when it is first needed, which for most sessions is
-/// never, so that an idle session does not carry room for it.
-struct Failing<'a>(Option<Pin<Box<dyn Future<Output = i32> + Send + 'a>>>);
+/// Waits for the sockets' failures. Each wait is made when it is first needed, which for most sessions is never, so that an
+/// idle session carries one word for them.
+struct Failing<'a>(Option<Box<[Option<Failure<'a>>; 2]>>);
+
+type Failure<'a> = Pin<Box<dyn Future<Output = i32> + Send + 'a>>;
 
 impl<'a> Failing<'a> {
-    fn poll(&mut self, stream: &'a Stream, cx: &mut Context<'_>) -> Poll<i32> {
-        self.0.get_or_insert_with(|| Box::pin(stream.failed())).as_mut().poll(cx)
+    /// Whether what `direction` reads from has failed.
+    fn poll(&mut self, direction: Direction, from: &'a Stream, cx: &mut Context<'_>) -> Poll<i32> {
+        let failures = self.0.get_or_insert_default();
+        failures[direction as usize].get_or_insert_with(|| Box::pin(from.failed())).as_mut().poll(cx)
     }
 }
 
@@ -86,8 +89,7 @@ struct Relay<'a> {
     down: Flow,
     first: Option<Side>,
     meter: &'a Meter<'a>,
-    client_failed: Failing<'a>,
-    backend_failed: Failing<'a>,
+    failing: Failing<'a>,
 }
 
 impl Future for Relay<'_> {
@@ -120,12 +122,12 @@ impl Relay<'_> {
         let fault = |side| move |errno| Err(Fault { side, errno });
         let Ends { client, backend } = self.ends;
         if !self.up.is_reading(backend)
-            && let Poll::Ready(result) = self.client_failed.poll(client, cx).map(fault(Side::Client))
+            && let Poll::Ready(result) = self.failing.poll(Direction::Up, client, cx).map(fault(Side::Client))
         {
             return Poll::Ready(result);
         }
         if !self.down.is_reading(client)
-            && let Poll::Ready(result) = self.backend_failed.poll(backend, cx).map(fault(Side::Backend))
+            && let Poll::Ready(result) = self.failing.poll(Direction::Down, backend, cx).map(fault(Side::Backend))
         {
             return Poll::Ready(result);
         }

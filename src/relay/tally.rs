@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::admission::Share;
 use crate::backend::Backend;
 use crate::metrics::{Direction, Engine, Lane, Phase, Side};
-use crate::pool::Pool;
+use crate::pool::Claimed;
 
 use super::{End, Fault, Workbench};
 
@@ -39,6 +39,11 @@ impl Tally {
             paced: AtomicU8::new(0),
             witnessed: AtomicBool::new(false),
         }
+    }
+
+    /// When the session was accepted.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Bytes written to the far side.
@@ -163,10 +168,8 @@ pub struct Meter<'a> {
     pub tally: &'a Tally,
     /// This worker's lane of the listener and pool.
     pub route: &'a Lane,
-    /// The backend that serves the session.
-    pub backend: &'a Backend,
-    /// Its pool.
-    pub pool: &'a Pool,
+    /// The session's place at the backend that serves it.
+    pub place: &'a Claimed,
     /// What the session may move.
     pub share: Share<'a>,
     /// This worker's engine counts, and its number.
@@ -184,7 +187,7 @@ impl Meter<'_> {
         }
         cell.store(before + n, Relaxed);
         self.route.add(direction, n);
-        self.backend.cells.bytes.of(self.bench.worker()).add(direction, n);
+        self.backend().cells.bytes.of(self.bench.worker()).add(direction, n);
         self.bench.moved(engine, direction, n);
     }
 
@@ -193,13 +196,14 @@ impl Meter<'_> {
         if direction == Direction::Down
             && let Some(took) = self.tally.backend_first_byte()
         {
-            self.pool.cells.first_byte.observe(took);
-            self.backend.cells.first_byte_seconds.add(took);
-            self.backend.observe(took, Instant::now());
+            let (backend, pool) = (self.backend(), self.place.pool());
+            pool.cells.first_byte.observe(took);
+            backend.cells.first_byte_seconds.add(took);
+            backend.observe(took, Instant::now());
             if self.tally.witness() {
-                let late = self.pool.first_byte_within().is_some_and(|within| took > within)
+                let late = pool.first_byte_within().is_some_and(|within| took > within)
                     && !self.bench.was_held_up(Instant::now());
-                self.pool.witness(self.backend, !late);
+                pool.witness(backend, !late);
             }
         }
     }
@@ -207,8 +211,12 @@ impl Meter<'_> {
     /// Judges the backend by how the session ended, unless it was judged already.
     pub fn ended(&self, end: &End) {
         if let Some(good) = self.tally.verdict(end).filter(|_| self.tally.witness()) {
-            self.pool.witness(self.backend, good);
+            self.place.pool().witness(self.backend(), good);
         }
+    }
+
+    fn backend(&self) -> &Backend {
+        self.place.backend()
     }
 }
 

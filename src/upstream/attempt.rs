@@ -20,8 +20,15 @@ pub struct Attempt {
     pub backend: Arc<Backend>,
     /// How it went.
     pub result: AttemptResult,
+    /// How long it took, nanoseconds: a session holds it for as long as it lives.
+    nanos: u64,
+}
+
+impl Attempt {
     /// How long it took.
-    pub took: Duration,
+    pub fn took(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
 }
 
 /// How an attempt went.
@@ -109,7 +116,8 @@ impl<'a, H: Fn(Event)> Watch<'a, H> {
 
 impl<H: Fn(Event)> Drop for Watch<'_, H> {
     fn drop(&mut self) {
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let (backend, result) = (self.backend.clone(), self.result);
-        (self.heard)(Event::Attempted(Attempt { backend, result, took: self.started.elapsed() }));
+        (self.heard)(Event::Attempted(Attempt { backend, result, nanos }));
     }
 }

@@ -121,8 +121,8 @@ impl Whom {
             Self::Backend(backend) => record.progress().backend.as_ref().is_some_and(|of| of.id == backend.id),
             Self::Moved(backend, from) => {
                 let known = record.progress();
-                let at = |target: &Target| from.contains(target);
-                known.backend.as_ref().is_some_and(|of| of.id == backend.id) && known.target.as_ref().is_some_and(at)
+                let at = |target: Target| from.contains(&target);
+                known.backend.as_ref().is_some_and(|of| of.id == backend.id) && known.target().is_some_and(at)
             }
         }
     }
