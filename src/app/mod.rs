@@ -7,6 +7,7 @@ mod folders;
 mod inheritance;
 mod limits;
 mod logging;
+mod marks;
 mod pools;
 mod reload;
 mod sandbox;

@@ -186,15 +186,16 @@ pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
 /// Names what the files at `paths` and those they include hold now, whether it is good or not; of files that are all good
 /// it is their [`Loaded::hash`]. What cannot be read is part of it, too.
 pub fn fingerprint(paths: &[PathBuf], env: Env<'_>) -> String {
-    let mut report = Report::default();
-    let documents = files::load_all(paths, env, &Reach::default(), &mut report);
-    let unread = documents.unread.iter().map(String::as_str);
-    content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread))
+    Whereabouts::of(paths, env).content
 }
 
 /// Where files are that a configuration is read from, and where others may come to be.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Whereabouts {
+    /// Names what they hold: see [`fingerprint`].
+    pub content: String,
+    /// Whether all of them could be read.
+    pub complete: bool,
     /// The files, as far as they can be read.
     pub files: Vec<PathBuf>,
     /// Folders in which a file may appear that `include` means.
@@ -207,7 +208,9 @@ impl Whereabouts {
     /// Of the files at `paths` and those they include.
     pub fn of(paths: &[PathBuf], env: Env<'_>) -> Self {
         let documents = files::load_all(paths, env, &Reach::default(), &mut Report::default());
-        let mut found = Self::default();
+        let unread = documents.unread.iter().map(String::as_str);
+        let content = content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread));
+        let mut found = Self { content, complete: documents.unread.is_empty(), ..Self::default() };
         for (folders, names) in documents.includes.iter().map(|pattern| files::places(pattern)) {
             found.folders.extend(folders);
             found.names.extend(names);
