@@ -10,7 +10,7 @@ use super::query::{Query, decode};
 use crate::backend::LastProbe;
 use crate::config::Setting;
 use crate::drain::Stage;
-use crate::ledger::{Record, SessionId};
+use crate::ledger::{Ledger, Record, SessionId};
 use crate::metrics::{Cause, Direction};
 use crate::pool::{Forced, Override, Pool, SeatFacts};
 use crate::route::Listening;
@@ -217,7 +217,7 @@ pub(super) async fn connections(state: &State, query: &Query) -> Result<Answer, 
 /// Sessions of this process.
 pub(super) fn own_connections(state: &State, wanted: &Wanted) -> Vec<ConnectionView> {
     let found = state.ledger.list(wanted.after.map(SessionId), wanted.limit, |record| is_wanted(record, wanted));
-    found.iter().map(|record| view_connection(record)).collect()
+    found.iter().map(|record| view_connection(&state.ledger, record)).collect()
 }
 
 /// `DELETE /api/v1/connections/{id}`
@@ -252,7 +252,7 @@ fn is_wanted(record: &Record, wanted: &Wanted) -> bool {
         && fits(&wanted.backend, known.backend.as_ref().map(|backend| &*backend.name))
 }
 
-fn view_connection(record: &Record) -> ConnectionView {
+fn view_connection(ledger: &Ledger, record: &Record) -> ConnectionView {
     let phase = record.phase().as_str().to_owned();
     let known = record.progress();
     ConnectionView {
@@ -264,7 +264,7 @@ fn view_connection(record: &Record) -> ConnectionView {
         client: record.client().to_string(),
         phase,
         age_seconds: record.started().elapsed().as_secs_f64(),
-        idle_seconds: record.idle_for().as_secs_f64(),
+        idle_seconds: ledger.idle_for(record).as_secs_f64(),
         bytes: Bytes { up: record.tally.bytes(Direction::Up), down: record.tally.bytes(Direction::Down) },
     }
 }

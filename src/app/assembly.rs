@@ -109,6 +109,8 @@ impl Assembly {
         // Before anyone accepts for it, so that every session finds its way.
         self.state.live.store(Arc::new(live));
         self.follow_limits(&plan);
+        // After all that living sessions follow.
+        self.state.ledger.revise();
         self.serve(&listeners, places);
         let loaded_at = rfc3339(SystemTime::now());
         self.state.desk.enforce(InForce { generation, hash, loaded_at });

@@ -160,9 +160,10 @@ fn someone_left(running: &Running) -> bool {
 
 /// Resets idle sessions, longest idle first, at the pace that spreads them over `span`.
 fn end_quiet(running: &Running, ended: usize, elapsed: Duration, span: Duration) -> usize {
-    let mut quiet = running.state.ledger.list(None, usize::MAX, |record| record.idle_for() >= QUIET);
+    let ledger = &running.state.ledger;
+    let mut quiet = ledger.list(None, usize::MAX, |record| ledger.idle_for(record) >= QUIET);
     let now_due = due(ended + quiet.len(), elapsed, span).saturating_sub(ended);
-    quiet.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
+    quiet.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
     quiet.iter().take(now_due).for_each(|record| record.stop.ask(Cause::Shutdown));
     now_due
 }

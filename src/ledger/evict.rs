@@ -87,7 +87,7 @@ fn obey(ledger: &Ledger, standing: &mut Orders, one: Option<BackendId>) {
     for (id, mut left) in left {
         if let Some(order) = standing.get_mut(&id) {
             let count = order.due(left.len());
-            left.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
+            left.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
             left.iter().take(count).for_each(|record| record.stop.ask(order.cause));
             order.ended += count;
         }

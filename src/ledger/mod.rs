@@ -5,15 +5,17 @@ mod evict;
 mod line;
 mod outcome;
 mod record;
+mod roll;
 mod rounds;
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
 
 use crate::backend::Backend;
 use crate::intake::{Facts, Introduction};
@@ -21,6 +23,7 @@ use crate::listener::Accepted;
 use crate::metrics::{Cause, Counter};
 use crate::net::{Peer, Target};
 use crate::pool::Pool;
+use crate::relay::IdleClock;
 use crate::upstream::Event;
 
 pub use access::{AccessLogs, Kind, OpenError, Sinks};
@@ -29,19 +32,25 @@ pub use outcome::{Ending, Failure, Outcome};
 pub use record::{Progress, Record, SessionId};
 pub use rounds::rounds;
 
+use roll::Roll;
+
 /// All sessions of the process: those that live, and the log of those that ended.
 #[derive(Debug)]
 pub struct Ledger {
     /// One a worker, so that workers do not wait for each other.
     shards: Box<[Shard]>,
     next_id: AtomicU64,
+    /// Counts the times at which limits of living sessions may have changed.
+    revision: AtomicU64,
     access: AccessLogs,
     panics: Counter,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    live: Mutex<BTreeMap<SessionId, Arc<Record>>>,
+    live: Mutex<Roll>,
+    /// The worker's, once that makes its rounds.
+    clock: ArcSwapOption<IdleClock>,
 }
 
 impl Ledger {
@@ -52,6 +61,7 @@ impl Ledger {
         Self {
             shards: (0..workers).map(|_| Shard::default()).collect(),
             next_id: AtomicU64::new(epoch << 32 | 1),
+            revision: AtomicU64::new(0),
             access,
             panics: Counter::default(),
         }
@@ -70,8 +80,9 @@ impl Ledger {
     /// Opens the record of a session that `worker` serves.
     pub fn open(self: &Arc<Self>, accepted: &Accepted, worker: usize) -> Entry {
         let id = SessionId(self.next_id.fetch_add(1, Relaxed));
-        let record = Arc::new(Record::new(id, accepted, worker));
-        self.shards[worker].lock().insert(id, record.clone());
+        let Accepted { listener, local, peer, at, .. } = accepted;
+        let record = Arc::new(Record::new(id, listener.clone(), (*local, *peer), *at, worker));
+        self.shards[worker].lock().insert(record.clone());
         Entry { ledger: self.clone(), record }
     }
 
@@ -93,11 +104,27 @@ impl Ledger {
 
     /// Asks one session to end; false if there is none of that id.
     pub fn end(&self, id: SessionId, cause: Cause) -> bool {
-        let record = self.shards.iter().find_map(|shard| shard.lock().get(&id).cloned());
+        let record = self.shards.iter().find_map(|shard| shard.lock().get(id).cloned());
         record.is_some_and(|record| {
             record.stop.ask(cause);
             true
         })
+    }
+
+    /// Limits of living sessions may have changed: all are looked at in the next round.
+    pub fn revise(&self) {
+        self.revision.fetch_add(1, Relaxed);
+    }
+
+    /// How long no byte of a session has moved: at least so long, and at most two rounds longer.
+    pub fn idle_for(&self, record: &Record) -> Duration {
+        match &*self.shards[record.worker()].clock.load() {
+            // Whoever waits for us to move its bytes is not idle.
+            Some(clock) if !record.tally.is_paced() => {
+                clock.since(record.tally.stirred()).min(record.started().elapsed())
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Living sessions of each worker.
@@ -117,7 +144,11 @@ impl Ledger {
 }
 
 impl Shard {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Record>>> {
+    fn now(&self) -> u64 {
+        self.clock.load().as_ref().map_or(1, |clock| clock.now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roll> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,13 +159,10 @@ impl Shard {
         limit: usize,
         wanted: &mut impl FnMut(&Record) -> bool,
     ) -> Vec<Arc<Record>> {
-        use std::ops::Bound::{Excluded, Unbounded};
         const STEP: usize = 256;
         let mut found = Vec::new();
         loop {
-            let from = after.map_or(Unbounded, Excluded);
-            let step: Vec<_> =
-                self.lock().range((from, Unbounded)).take(STEP).map(|(_, record)| record.clone()).collect();
+            let step = self.lock().behind(after, STEP);
             let Some(last) = step.last() else {
                 return found;
             };
@@ -197,7 +225,7 @@ impl Entry {
 
     /// Notes that a backend is connected, from where and to where.
     pub fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {
-        self.record.established(backend, target, from);
+        self.record.established(backend, target, from, self.ledger.shards[self.record.worker()].now());
         self.ledger.access.write(Kind::Start, &self.record, None);
     }
 
@@ -239,7 +267,7 @@ impl Entry {
     fn leave(&self) -> bool {
         let first = self.record.close();
         if first {
-            self.ledger.shards[self.record.worker()].lock().remove(&self.record.id);
+            self.ledger.shards[self.record.worker()].lock().remove(self.record.id);
         }
         first
     }

@@ -13,7 +13,7 @@ use atomic_waker::AtomicWaker;
 
 use crate::backend::Backend;
 use crate::intake::{Facts, Introduction};
-use crate::listener::{Accepted, ListenerLive};
+use crate::listener::ListenerLive;
 use crate::metrics::{Cause, Phase, RouteCells};
 use crate::net::{Pair, Peer, Target};
 use crate::pool::Pool;
@@ -62,7 +62,8 @@ pub struct Record {
     worker: u16,
     /// Whether its one end was counted.
     closed: AtomicBool,
-    pub(super) rounds: Seen,
+    /// When its last interval line was due, by the worker's clock of idleness; 0 is never.
+    pub(super) logged_at: AtomicU64,
     /// For whom the peer connects, if it says so: one word in the record of those that do not.
     introduction: ArcSwapOption<Introduction>,
     progress: Mutex<Progress>,
@@ -95,7 +96,7 @@ pub struct Progress {
 enum Attempts {
     None,
     One(Attempt),
-    More(Box<Vec<Attempt>>),
+    More(Box<[Attempt]>),
 }
 
 impl Progress {
@@ -132,28 +133,31 @@ impl Progress {
     fn attempted(&mut self, attempt: Attempt) {
         self.attempts = match std::mem::replace(&mut self.attempts, Attempts::None) {
             Attempts::None => Attempts::One(attempt),
-            Attempts::One(first) => Attempts::More(Box::new(vec![first, attempt])),
-            Attempts::More(mut attempts) => {
-                attempts.push(attempt);
-                Attempts::More(attempts)
-            }
+            Attempts::One(first) => Attempts::More([first, attempt].into()),
+            Attempts::More(before) => Attempts::More(before.into_iter().chain([attempt]).collect()),
         };
     }
 }
 
 impl Record {
-    pub(super) fn new(id: SessionId, accepted: &Accepted, worker: usize) -> Self {
-        let listener = accepted.listener.clone();
+    /// Of a socket with these addresses, ours and the peer's.
+    pub(super) fn new(
+        id: SessionId,
+        listener: Arc<ListenerLive>,
+        (local, peer): (Peer, Peer),
+        started: Instant,
+        worker: usize,
+    ) -> Self {
         let cells = listener.route_cells(&Arc::from(""));
         Self {
             id,
-            ends: Pair::new(accepted.local, accepted.peer),
+            ends: Pair::new(local, peer),
             worker: worker as u16,
-            tally: Tally::new(accepted.at),
+            tally: Tally::new(started),
             stop: Stop::default(),
             sample: fastrand::f32(),
             closed: AtomicBool::new(false),
-            rounds: Seen::default(),
+            logged_at: AtomicU64::new(0),
             introduction: ArcSwapOption::empty(),
             progress: Mutex::new(Progress {
                 facts: None,
@@ -235,11 +239,6 @@ impl Record {
         }
     }
 
-    /// How long no byte has moved, to the precision of the rounds that look.
-    pub fn idle_for(&self) -> Duration {
-        self.rounds.idle_for().min(self.started().elapsed())
-    }
-
     pub(super) fn introduced(&self, introduction: Option<Introduction>) {
         self.introduction.store(introduction.map(Arc::new));
     }
@@ -273,8 +272,8 @@ impl Record {
         }
     }
 
-    pub(super) fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {
-        self.tally.set_connected();
+    pub(super) fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer, now: u64) {
+        self.tally.set_connected(now);
         let mut progress = self.progress();
         progress.backend = Some(backend.clone());
         progress.ends = Some(Pair::new(from, target));
@@ -306,30 +305,32 @@ impl Stop {
     }
 }
 
-/// What the worker's rounds saw of a session last time. Milliseconds of the rounds' own clock.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) pulse: AtomicU64,
-    pub(super) changed_at: AtomicU64,
-    pub(super) looked_at: AtomicU64,
-    pub(super) logged_at: AtomicU64,
-    /// Until then it has nothing to pass, unless it stirs or a reload changes that.
-    pub(super) due_at: AtomicU64,
-}
-
-impl Seen {
-    fn idle_for(&self) -> Duration {
-        let span = self.looked_at.load(Ordering::Relaxed).saturating_sub(self.changed_at.load(Ordering::Relaxed));
-        Duration::from_millis(span)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Registry;
+    use crate::upstream::AttemptResult;
+
+    #[test]
+    fn attempts_are_kept_in_their_order() {
+        let backend = Registry::new(1).get(&"p".into(), &"b".into());
+        let listener = crate::ledger::roll::tests::listener();
+        let record = Record::new(SessionId(1), listener, (Peer::Unix, Peer::Unix), Instant::now(), 0);
+        let mut known = record.progress();
+        for number in 0..4 {
+            let spans: Vec<u64> = known.attempts().iter().map(|attempt| attempt.took().as_nanos() as u64).collect();
+            assert_eq!(spans, (0..number).collect::<Vec<_>>());
+            let took = Duration::from_nanos(number);
+            known.attempted(Attempt::new(backend.clone(), AttemptResult::Connected, took));
+        }
+        assert_eq!(known.queue_wait(), None);
+        known.waited(Duration::ZERO);
+        known.waited(Duration::from_secs(2));
+        assert_eq!(known.queue_wait().map(|wait| wait.as_secs()), Some(2));
+    }
 
     #[test]
     fn a_record_is_small() {
-        assert!(size_of::<Record>() <= 280, "{}", size_of::<Record>());
+        assert!(size_of::<Record>() <= 256, "{}", size_of::<Record>());
     }
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::IdleClock;
 use super::stir::Stir;
 use crate::metrics::{BusyPoll, Direction, Engine, Lane};
 
@@ -32,10 +33,11 @@ pub struct Workbench {
     records: Mutex<Vec<u8>>,
     pipes: Mutex<Vec<Pipe>>,
     /// Open pipes, those in sessions included.
-    open: std::sync::Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     /// Set when a pipe is taken, cleared by [`Workbench::tidy`].
     used: AtomicUsize,
     engines: [Lane; Engine::ALL.len()],
+    idle: Arc<IdleClock>,
     /// Where the clock of the next two begins; they are milliseconds.
     began: Instant,
     /// When the worker last looked over its sessions.
@@ -48,14 +50,14 @@ pub struct Workbench {
 
 /// A worker that does not come to look over its sessions for so long was stopped, or starved. It looks several times
 /// a second.
-pub const HELD_UP: Duration = Duration::from_secs(1);
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// A pipe with nothing in it, or held by the one flow whose bytes are in it.
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
-    open: std::sync::Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Drop for Pipe {
@@ -76,6 +78,7 @@ impl Workbench {
             open: Default::default(),
             used: AtomicUsize::new(0),
             engines: Default::default(),
+            idle: Arc::default(),
             began: Instant::now(),
             looked_at: AtomicU64::new(0),
             late_at: AtomicU64::new(0),
@@ -106,6 +109,11 @@ impl Workbench {
     /// Seconds that it spent looking instead of sleeping with this result.
     pub fn looked(&self, result: BusyPoll) -> f64 {
         self.stir.as_ref().map_or(0.0, |stir| stir.looked(result))
+    }
+
+    /// By what it is told how long its sessions have been idle.
+    pub fn idle_clock(&self) -> &Arc<IdleClock> {
+        &self.idle
     }
 
     /// The worker begins to look over its sessions.

@@ -4,6 +4,7 @@
 //! written straight out; memory is taken only for what the far side would not take at once.
 
 mod bench;
+mod clock;
 mod flow;
 mod pace;
 mod spin;
@@ -19,7 +20,8 @@ use crate::net::Stream;
 
 use flow::Flow;
 
-pub use bench::{HELD_UP, MOST_PIPES, Workbench};
+pub use bench::{MOST_PIPES, Workbench};
+pub use clock::IdleClock;
 pub use tally::{Meter, Tally};
 
 /// The two streams of a session.
@@ -143,7 +145,7 @@ impl Relay<'_> {
         };
         if flow.turn(cx, from, to, self.meter, back.has_ended())? {
             self.first.get_or_insert(side);
-            self.meter.tally.finished(direction);
+            self.meter.finished(direction);
             if from.ends_both_ways() && !back.has_ended() {
                 back.wind_up();
                 cx.waker().wake_by_ref();

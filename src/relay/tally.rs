@@ -1,11 +1,12 @@
 //! Counting what moves, as it moves.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::admission::Share;
 use crate::backend::Backend;
-use crate::metrics::{Direction, Engine, Lane, Phase, Side};
+use crate::metrics::{Direction, Engine, Phase, RouteCells, Side};
 use crate::pool::Claimed;
 
 use super::{End, Fault, Workbench};
@@ -19,6 +20,8 @@ pub struct Tally {
     first: [AtomicU64; 2],
     /// When the backend was connected, likewise.
     connected: AtomicU64,
+    /// When anything happened last, by the worker's clock of idleness; 0 is never.
+    stirred: AtomicU64,
     /// One bit a direction that has passed on its end of stream.
     finished: AtomicU8,
     /// One bit a direction that waits for its turn to move what it could.
@@ -35,6 +38,7 @@ impl Tally {
             bytes: Default::default(),
             first: Default::default(),
             connected: AtomicU64::new(0),
+            stirred: AtomicU64::new(0),
             finished: AtomicU8::new(0),
             paced: AtomicU8::new(0),
             witnessed: AtomicBool::new(false),
@@ -61,9 +65,21 @@ impl Tally {
         span(&self.connected)
     }
 
-    /// Marks the moment the backend is connected.
-    pub fn set_connected(&self) {
+    /// Marks the moment the backend is connected, which is `now` by the worker's clock of idleness: a backend that connected
+    /// late has its whole idle limit ahead.
+    pub fn set_connected(&self, now: u64) {
         self.stamp(&self.connected);
+        self.stir(now);
+    }
+
+    /// Marks a sign of life: a byte, an end of stream, the backend's connect; or that its bytes wait for us.
+    pub fn stir(&self, now: u64) {
+        self.stirred.store(now, Relaxed);
+    }
+
+    /// When the last one was, by the worker's clock of idleness; 0 is never.
+    pub fn stirred(&self) -> u64 {
+        self.stirred.load(Relaxed)
     }
 
     /// Whether this direction has passed on its end of stream.
@@ -89,14 +105,6 @@ impl Tally {
             (0, _) => Phase::Data,
             _ => Phase::Closing,
         }
-    }
-
-    /// A number that changes with every byte, every end of stream and the backend's connect: the sign
-    /// of life of idle limits.
-    pub fn pulse(&self) -> u64 {
-        let bytes = self.bytes(Direction::Up).wrapping_add(self.bytes(Direction::Down));
-        let steps = self.finished.load(Relaxed).count_ones() + u32::from(self.connected.load(Relaxed) > 0);
-        bytes.wrapping_add(u64::from(steps))
     }
 
     /// The backend's first-byte time: from the first client byte written to it, or from connect when
@@ -146,7 +154,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn finished(&self, direction: Direction) {
+    fn finished(&self, direction: Direction) {
         self.finished.store(self.finished.load(Relaxed) | 1 << direction as u8, Relaxed);
     }
 
@@ -166,8 +174,8 @@ fn span(moment: &AtomicU64) -> Option<Duration> {
 pub struct Meter<'a> {
     /// The session's own.
     pub tally: &'a Tally,
-    /// This worker's lane of the listener and pool.
-    pub route: &'a Lane,
+    /// Those of the listener and pool.
+    pub route: Arc<RouteCells>,
     /// The session's place at the backend that serves it.
     pub place: &'a Claimed,
     /// What the session may move.
@@ -186,9 +194,17 @@ impl Meter<'_> {
             self.first_byte(direction);
         }
         cell.store(before + n, Relaxed);
-        self.route.add(direction, n);
-        self.backend().cells.bytes.of(self.bench.worker()).add(direction, n);
+        self.tally.stir(self.bench.idle_clock().now());
+        let worker = self.bench.worker();
+        self.route.bytes.of(worker).add(direction, n);
+        self.backend().cells.bytes.of(worker).add(direction, n);
         self.bench.moved(engine, direction, n);
+    }
+
+    /// A direction has passed on its end of stream.
+    pub(super) fn finished(&self, direction: Direction) {
+        self.tally.finished(direction);
+        self.tally.stir(self.bench.idle_clock().now());
     }
 
     fn first_byte(&self, direction: Direction) {
@@ -278,17 +294,7 @@ mod tests {
         assert_eq!(tally.phase(), Phase::FirstByte);
         tally.bytes[1].store(1, Relaxed);
         assert_eq!(tally.phase(), Phase::Data);
-        let before = tally.pulse();
         tally.finished(Direction::Up);
         assert_eq!(tally.phase(), Phase::Closing);
-        assert_ne!(tally.pulse(), before);
-    }
-
-    #[test]
-    fn time_spent_dialling_is_not_idleness() {
-        let tally = Tally::new(Instant::now());
-        let dialling = tally.pulse();
-        tally.set_connected();
-        assert_ne!(tally.pulse(), dialling, "a backend that connected late has its whole idle limit ahead");
     }
 }

@@ -25,6 +25,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// One that has ended after so long.
+    pub fn new(backend: Arc<Backend>, result: AttemptResult, took: Duration) -> Self {
+        Self { backend, result, nanos: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
     /// How long it took.
     pub fn took(&self) -> Duration {
         Duration::from_nanos(self.nanos)
@@ -116,8 +121,7 @@ impl<'a, H: Fn(Event)> Watch<'a, H> {
 
 impl<H: Fn(Event)> Drop for Watch<'_, H> {
     fn drop(&mut self) {
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let (backend, result) = (self.backend.clone(), self.result);
-        (self.heard)(Event::Attempted(Attempt { backend, result, nanos }));
+        (self.heard)(Event::Attempted(Attempt::new(backend, result, self.started.elapsed())));
     }
 }

@@ -73,7 +73,7 @@ impl Removals {
             }
         }
         for (rule, sessions) in self.0.iter_mut().zip(found) {
-            rule.end(sessions);
+            rule.end(ledger, sessions);
         }
         true
     }
@@ -100,7 +100,7 @@ fn gentleness(how: OnChange) -> Duration {
 
 impl Rule {
     /// Ends as many as are due, longest idle first.
-    fn end(&mut self, mut left: Vec<Arc<Record>>) {
+    fn end(&mut self, ledger: &Ledger, mut left: Vec<Arc<Record>>) {
         let count = match self.how {
             OnChange::Keep => 0,
             OnChange::Reset => left.len(),
@@ -108,7 +108,7 @@ impl Rule {
                 due(self.ended + left.len(), self.since.elapsed(), span).saturating_sub(self.ended)
             }
         };
-        left.sort_unstable_by_key(|record| std::cmp::Reverse(record.idle_for()));
+        left.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
         left.iter().take(count).for_each(|record| record.stop.ask(Cause::Removed));
         self.ended += count.min(left.len());
     }
