@@ -87,7 +87,10 @@ fn asks() -> Vec<Load> {
     vec![
         ask("rr1-64", "64 B and 64 B back, one session", 1, 64),
         // Beside the others as they are.
-        Load { shape: spinning, ..ask("rr1-64-busy_poll", "64 B and 64 B back, one session; Peerway with busy_poll: 50us", 1, 64) },
+        Load {
+            shape: spinning,
+            ..ask("rr1-64-busy_poll", "64 B and 64 B back, one session; Peerway with busy_poll: 50us", 1, 64)
+        },
         ask("rr64-64", "64 B and 64 B back, 64 sessions", 64, 64),
         ask("rr1-16k", "16 KiB and 16 KiB back, one session", 1, 16384),
         ask("rr64-16k", "16 KiB and 16 KiB back, 64 sessions", 64, 16384),

@@ -26,8 +26,15 @@ pub struct Shape {
 }
 
 /// One backend, one listener, one worker.
-pub const PLAIN: Shape =
-    Shape { tls: Tls::Off, backends: 1, listeners: 1, workers: 1, busy_poll: None, probe_secs: 2, policy: "round_robin" };
+pub const PLAIN: Shape = Shape {
+    tls: Tls::Off,
+    backends: 1,
+    listeners: 1,
+    workers: 1,
+    busy_poll: None,
+    probe_secs: 2,
+    policy: "round_robin",
+};
 
 /// Where growth starts. A thousand backends are probed seldom enough, and two as often, that probes are not what is seen.
 pub const SMALL: Shape = Shape { backends: 2, probe_secs: 60, ..PLAIN };
