@@ -27,7 +27,7 @@ const ROWS: &[&[&str]] = &[
 
 /// The only files with unsafe code, each with its reason.
 const UNSAFE: &[&str] = &[
-    "src/net/raw.rs", // socket options that no safe wrapper knows; descriptors that are known by number only
+    "src/net/raw.rs", // calls on sockets that no safe wrapper knows; descriptors that are known by number only
 ];
 
 /// State that outlives its owner, or that tests cannot replace.

@@ -163,7 +163,8 @@ fn end_quiet(running: &Running, ended: usize, elapsed: Duration, span: Duration)
     let ledger = &running.state.ledger;
     let mut quiet = ledger.list(None, usize::MAX, |record| ledger.idle_for(record) >= QUIET);
     let now_due = due(ended + quiet.len(), elapsed, span).saturating_sub(ended);
-    quiet.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
+    // What is asked goes on while this sorts, and no sort likes an order that changes.
+    quiet.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
     quiet.iter().take(now_due).for_each(|record| record.stop.ask(Cause::Shutdown));
     now_due
 }

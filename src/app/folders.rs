@@ -37,7 +37,7 @@ impl Folders {
         let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
         let queue = queue.map_err(io::Error::from).and_then(register);
         if let Err(error) = &queue {
-            tracing::warn!(%error, "cannot watch files; their content is read every few seconds instead");
+            tracing::warn!(%error, "cannot watch files; they are looked at every few seconds instead");
         }
         Self {
             queue: queue.ok(),

@@ -87,7 +87,8 @@ fn obey(ledger: &Ledger, standing: &mut Orders, one: Option<BackendId>) {
     for (id, mut left) in left {
         if let Some(order) = standing.get_mut(&id) {
             let count = order.due(left.len());
-            left.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
+            // What is asked goes on while this sorts, and no sort likes an order that changes.
+            left.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
             left.iter().take(count).for_each(|record| record.stop.ask(order.cause));
             order.ended += count;
         }

@@ -10,7 +10,10 @@ mod rounds;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -113,10 +116,12 @@ impl Ledger {
 
     /// Limits of living sessions may have changed: all are looked at in the next round.
     pub fn revise(&self) {
-        self.revision.fetch_add(1, Relaxed);
+        self.revision.fetch_add(1, Release);
     }
 
-    /// How long no byte of a session has moved: at least so long, and at most two rounds longer.
+    /// How long no byte of a session has moved: at least so long, and at most for
+    /// [`IdleClock::LONGEST_STEP`](crate::relay::IdleClock::LONGEST_STEP) and a round longer, and for as long as no round could
+    /// be made.
     pub fn idle_for(&self, record: &Record) -> Duration {
         match &*self.shards[record.worker()].clock.load() {
             // Whoever waits for us to move its bytes is not idle.

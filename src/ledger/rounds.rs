@@ -5,7 +5,7 @@
 //! and then all are looked at.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
@@ -30,8 +30,9 @@ pub async fn rounds(ledger: Arc<Ledger>, bench: Arc<Workbench>) {
         ticks.tick().await;
         let at = Instant::now();
         bench.look(at);
-        let is_whole = clock.advance(at.duration_since(std::mem::replace(&mut before, at)));
-        let revised = ledger.revision.load(Relaxed);
+        let (is_whole, rest) = clock.advance(at.duration_since(before));
+        before = at - rest;
+        let revised = ledger.revision.load(Acquire);
         // Where time was left out, what was due by another clock came nearer.
         if std::mem::replace(&mut revision, revised) != revised || !is_whole {
             shard.lock().set_all_due();

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Peer;
+use super::{Peer, raw};
 
 /// A connected socket whose close is a RST until [`Plain::deliver_rest`] says otherwise.
 ///
@@ -120,6 +120,11 @@ impl Plain {
         self.socket.try_io(interest, |socket| call(socket.as_fd()))
     }
 
+    /// Bytes that were written and that the peer has not acknowledged yet; when that cannot be known, more than there are.
+    pub fn unacknowledged(&self) -> usize {
+        raw::unacknowledged(self).unwrap_or(usize::MAX)
+    }
+
     /// Waits until the socket has failed and says how: an errno.
     ///
     /// Works also while nobody reads or writes, and after either side's FIN. Never resolves otherwise.
@@ -216,6 +221,18 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         SockRef::from(&ours).set_out_of_band_inline(true).unwrap();
         (Plain::new(ours.into(), Family::Tcp).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn what_the_peer_does_not_take_is_known() {
+        let (ours, theirs) = pair();
+        assert_eq!(ours.unacknowledged(), 0);
+        SockRef::from(&theirs).set_recv_buffer_size(4096).unwrap();
+        let mut written = 0;
+        while let Ok(n) = send(ours.as_fd(), &[7; 4096], SendFlags::NOSIGNAL) {
+            written += n;
+        }
+        assert!((1..=written).contains(&ours.unacknowledged()), "{} of {written}", ours.unacknowledged());
     }
 
     async fn read(socket: &Plain) -> Vec<u8> {

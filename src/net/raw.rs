@@ -1,8 +1,5 @@
-//! The socket options that no safe wrapper knows, and descriptors that are known by number only.
-#![allow(
-    unsafe_code,
-    reason = "setsockopt of options without a wrapper, and descriptors that are known by number only"
-)]
+//! What no safe wrapper knows of sockets, and descriptors that are known by number only.
+#![allow(unsafe_code, reason = "setsockopt and ioctl without a wrapper, and descriptors that are known by number only")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -28,6 +25,15 @@ fn set_option(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value
     let result =
         unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bytes written to a socket that its peer has not acknowledged, or for a unix socket not read, yet.
+pub(super) fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel writes one int, to `bytes`, which
+    // lives until the call returns. (The name is a terminal's; sockets call the same number SIOCOUTQ.)
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The descriptors that whoever started this process has left open for it, from 3 on, as sd_listen_fds(3) has it. They

@@ -134,8 +134,9 @@ impl Stream {
     /// which all was read: a socket's close ends the stream by itself.
     pub fn try_finish_by_close(&self) -> io::Result<()> {
         match self {
-            Self::Plain(socket) if !socket.has_erred() => Ok(()),
-            _ => self.try_finish(),
+            // It may have failed under a write just now, of which the runtime has not heard.
+            Self::Plain(socket) => socket.take_error().map_or(Ok(()), Err),
+            Self::Tls(secured) => secured.finish(),
         }
     }
 
@@ -196,6 +197,11 @@ impl Stream {
             Self::Plain(socket) => Some(socket),
             Self::Tls(_) => None,
         }
+    }
+
+    /// Whether no more than so many bytes are on their way to the peer: those that it has not acknowledged.
+    pub fn has_at_most_on_the_way(&self, bytes: usize) -> bool {
+        self.socket().unacknowledged() <= bytes
     }
 
     /// Whether an end of stream from this peer ends both directions: so it is in TLS 1.2, where who says close_notify

@@ -26,11 +26,12 @@ impl IdleClock {
         self.now.load(Relaxed)
     }
 
-    /// A round begins, so long after the one before; false if some of that is left out.
-    pub fn advance(&self, gap: Duration) -> bool {
+    /// A round begins, so long after the one before; false if some of that is left out. It counts whole milliseconds and
+    /// gives the rest, to be added to the next gap: a day would be minutes too long without.
+    pub fn advance(&self, gap: Duration) -> (bool, Duration) {
         let step = gap.min(Self::LONGEST_STEP);
         self.now.store(self.now() + step.as_millis() as u64, Relaxed);
-        step == gap
+        (step == gap, Duration::from_nanos(u64::from(gap.subsec_nanos() % 1_000_000)))
     }
 
     /// How long ago at least something was stamped with the time that was `now` then: it may have happened right before the
@@ -47,9 +48,19 @@ mod tests {
     #[test]
     fn a_stopped_process_makes_nobody_idle() {
         let clock = IdleClock::default();
-        assert!(clock.advance(Duration::from_millis(250)));
-        assert!(!clock.advance(Duration::from_secs(30)));
+        assert!(clock.advance(Duration::from_millis(250)).0);
+        assert!(!clock.advance(Duration::from_secs(30)).0);
         assert_eq!(clock.now(), 626);
+    }
+
+    #[test]
+    fn an_hour_of_uneven_rounds_is_an_hour() {
+        let (clock, mut rest, begin) = (IdleClock::default(), Duration::ZERO, IdleClock::default().now());
+        for round in 0..4 * 3600_u32 {
+            let jitter = Duration::from_micros(u64::from(round % 2) * 1_800);
+            (_, rest) = clock.advance(Duration::from_micros(249_100) + jitter + rest);
+        }
+        assert_eq!(clock.now() - begin, 3_600_000);
     }
 
     #[test]

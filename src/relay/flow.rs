@@ -158,8 +158,9 @@ impl Flow {
                     }
                 }
                 State::Reading if self.unwanted => {
-                    self.pace = Pace::default();
-                    meter.tally.paced(self.direction, false);
+                    if std::mem::take(&mut self.pace).waits() {
+                        self.tell_paced(false, meter);
+                    }
                     self.state = State::Ending;
                 }
                 State::Reading => {
@@ -229,9 +230,17 @@ impl Flow {
             Poll::Pending => None,
         };
         if waited != self.pace.waits() {
-            meter.tally.paced(self.direction, !waited);
+            self.tell_paced(!waited, meter);
         }
         allowed
+    }
+
+    /// Begins or ends a wait for its share. It was not idle meanwhile, and its idleness does not begin before the end.
+    fn tell_paced(&self, paced: bool, meter: &Meter<'_>) {
+        if !paced {
+            meter.tally.stir(meter.bench.idle_clock().now());
+        }
+        meter.tally.paced(self.direction, paced);
     }
 
     fn source(&self) -> Side {
@@ -266,8 +275,7 @@ impl Flow {
         let got = match if splices { bench.take_pipe() } else { None } {
             Some(pipe) => self.read_pipe(pipe, from, most, bench),
             None => {
-                let is_secure = from.plain().is_none() || to.plain().is_none();
-                let most = most.min(if self.streams && is_secure { SCRATCH } else { PIECE });
+                let most = most.min(self.piece(from, to));
                 let read = from.try_read(&mut bench.scratch()[..most]);
                 read.map(|n| if n == 0 { Got::End } else { Got::Scratch(n) })
             }
@@ -281,6 +289,13 @@ impl Flow {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Got::Nothing),
             Err(error) => Err(Fault { side: self.source(), errno: errno(&error) }),
         }
+    }
+
+    /// How much to read at once by copying. Streams inside TLS are read in larger pieces; but where the far side does not
+    /// keep up most of such a piece would have to be kept for it.
+    fn piece(&self, from: &Stream, to: &Stream) -> usize {
+        let is_secure = || from.plain().is_none() || to.plain().is_none();
+        if self.streams && is_secure() && to.has_at_most_on_the_way(PIECE) { SCRATCH } else { PIECE }
     }
 
     /// Splices into an empty pipe, so that EAGAIN cannot mean "pipe full".

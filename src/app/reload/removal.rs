@@ -108,7 +108,8 @@ impl Rule {
                 due(self.ended + left.len(), self.since.elapsed(), span).saturating_sub(self.ended)
             }
         };
-        left.sort_unstable_by_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
+        // What is asked goes on while this sorts, and no sort likes an order that changes.
+        left.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
         left.iter().take(count).for_each(|record| record.stop.ask(Cause::Removed));
         self.ended += count.min(left.len());
     }

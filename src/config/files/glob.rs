@@ -32,14 +32,20 @@ pub(in crate::config) fn places(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
         };
         let name = part.to_string_lossy();
         let is_wild = name.contains(['*', '?']);
-        let mut next: Vec<PathBuf> = match is_wild {
-            true => found.iter().flat_map(|folder| children(folder, &name)).collect(),
-            false => found.iter().map(|folder| folder.join(part)).collect(),
-        };
-        next.retain(|path| path.exists());
-        if is_wild || next.is_empty() {
-            let named = |folder: PathBuf| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-            folders.extend(found.drain(..).map(named));
+        let (mut next, known) = (Vec::new(), folders.len());
+        for folder in found {
+            let mut inside = match is_wild {
+                true => children(&folder, &name),
+                false => vec![folder.join(part)],
+            };
+            inside.retain(|path| path.exists());
+            let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+            if folder.is_dir() && (is_wild || inside.is_empty()) {
+                folders.push(folder);
+            }
+            next.extend(inside);
+        }
+        if is_wild || next.is_empty() || folders.len() > known {
             names.push(name.into_owned());
         }
         found = next;
@@ -119,6 +125,9 @@ mod tests {
         assert_eq!(seen("conf.d/extra.yaml"), are("conf.d", "extra.yaml"));
         std::fs::write(dir.path().join("conf.d/extra.yaml"), "").expect("a file");
         assert_eq!(seen("conf.d/extra.yaml"), are("", ""), "a file that is there is watched by itself");
+        std::fs::create_dir(dir.path().join("conf.d/two")).expect("a folder");
+        std::fs::write(dir.path().join("conf.d/one/x.yaml"), "").expect("a file");
+        assert_eq!(seen("conf.d/*/x.yaml"), are("conf.d conf.d/two", "* x.yaml"), "it may yet come to be in the other");
     }
 
     #[test]

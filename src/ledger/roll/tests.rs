@@ -133,7 +133,7 @@ fn a_session_is_idle_only_by_its_worker_s_clock() {
     let record = Record::new(SessionId(1), listener, (Peer::Unix, Peer::Unix), started, 0);
     record.tally.stir(clock.now());
     assert!(ledger.idle_for(&record).is_zero());
-    (0..8).for_each(|_| assert!(clock.advance(std::time::Duration::from_millis(250))));
+    (0..8).for_each(|_| assert!(clock.advance(std::time::Duration::from_millis(250)).0));
     assert_eq!(ledger.idle_for(&record).as_millis(), 2000 - 375);
     record.tally.stir(clock.now());
     assert!(ledger.idle_for(&record).is_zero());

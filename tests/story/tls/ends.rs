@@ -1,10 +1,10 @@
 //! The two ends of a session inside TLS: clean ones are passed on as such, and a cut never looks like one.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::{NAME, Site};
-use crate::support::{Backend, MB, Peer, TlsClient, VERSIONS};
+use crate::support::{Backend, MB, Peer, TlsClient, VERSIONS, resident_kib};
 use rustls::version::TLS13;
 
 #[test]
@@ -105,4 +105,30 @@ fn who_kills_the_proxy_is_heard_as_a_reset() {
     proxy.signal(rustix::process::Signal::KILL);
     client.hear_reset();
     server.hear_reset();
+}
+
+/// Streams that have been under way for a while, and then are not read any more.
+#[test]
+fn clients_that_stop_reading_cost_a_bounded_amount_of_memory() {
+    const SESSIONS: u64 = 40;
+    let backend = Backend::new();
+    let (proxy, authority) = Site::to(&backend).start("");
+    let tls = TlsClient::new(&authority, None, &[&TLS13], &[]);
+    let session = |_| {
+        let mut client = tls.connect(proxy.address("front"), NAME);
+        client.say(b"?");
+        let mut server = backend.accept();
+        assert_eq!(server.take(1), b"?");
+        (client, server)
+    };
+    let mut sessions: Vec<_> = (0..SESSIONS).map(session).collect();
+    let before = resident_kib(proxy.id());
+    for (client, server) in &mut sessions {
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.say_until_stalled());
+            client.stream.read_exact(&mut vec![0; 3 * MB as usize]).unwrap();
+        });
+    }
+    let each = resident_kib(proxy.id()).saturating_sub(before) / SESSIONS;
+    assert!(each <= 2 * 64 + 16, "{each} KiB for each session that stands still");
 }
