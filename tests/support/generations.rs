@@ -1,8 +1,8 @@
 //! A proxy that is replaced by another process while it runs.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -35,10 +35,18 @@ impl Proxy {
         lines.filter(|line| line["message"] == "ready").filter_map(|line| Some(line["pid"].as_u64()? as u32)).collect()
     }
 
-    /// Ends the processes that came after the first one: those of them that are there.
+    /// Ends the processes that came after the first one: those of them that are there. The newest may not have said
+    /// anything yet, so they are looked for among all processes; and one that is on its way may start another.
     pub(super) fn end_heirs(&self) {
-        let heirs: BTreeSet<u32> = self.generations().into_iter().skip(1).collect();
-        heirs.into_iter().filter(|id| self.is_ours(*id)).for_each(|id| end(id, Signal::KILL));
+        let first = self.id();
+        for _ in 0..10 {
+            let heirs: Vec<u32> = processes().filter(|id| *id != first && self.is_ours(*id)).collect();
+            if heirs.is_empty() {
+                return;
+            }
+            heirs.into_iter().for_each(|id| end(id, Signal::KILL));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// A process id may be another's by now.
@@ -53,6 +61,12 @@ impl Proxy {
         assert!(self.is_ours(id), "{id} is gone");
         end(id, signal);
     }
+}
+
+/// The ids of all processes there are.
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Waits until nothing is left of a process, not even a zombie.
