@@ -155,6 +155,7 @@ async fn reach(
         unique_id: told(UNIQUE_ID),
         server_name: facts.as_ref().and_then(|facts| facts.sni.as_deref()).or(authority.as_deref()),
         asked,
+        speaks: !head.is_empty() || client.has_unread(),
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
         ssl: secure.as_deref().or(told(SSL)),
     };

@@ -26,7 +26,7 @@ use super::State;
 use super::bounded::Bounded;
 use super::guard::Guard;
 use super::router::{self, Site};
-use crate::config::plan::{self, AdminAddress, BindAddress, ListenerTcp, StreamTcp};
+use crate::config::plan::{self, AdminAddress, BindAddress, Congestion, ListenerTcp, StreamTcp};
 use crate::listener::classify;
 use crate::metrics::AcceptError;
 use crate::net::{self, BoundSocket};
@@ -369,7 +369,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(Listening, String)> {
 
 fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     const OWNER_ONLY: u32 = 0o600;
-    let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None };
+    let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None, congestion: Congestion::System };
     let options = ListenerTcp { backlog: BACKLOG, fast_open: None, defer_accept: None, freebind: false, stream };
     let bound = net::bind(&BindAddress::Unix(path.clone(), Some(OWNER_ONLY)), 1, &options)?;
     let address = bound.address.to_string();

@@ -15,7 +15,7 @@ use super::{Acceptors, Logging, limits};
 use crate::admin::{self, InForce};
 use crate::backend::Backend;
 use crate::config::Loaded;
-use crate::config::plan::Plan;
+use crate::config::plan::{Congestion, Plan};
 use crate::ledger::Sinks;
 use crate::listener::ListenerLive;
 use crate::pool::{Pool, Verdicts};
@@ -74,6 +74,7 @@ impl Assembly {
     pub(super) async fn prepare(&self, loaded: Loaded) -> Result<Prepared, StartError> {
         let plan = Arc::new(loaded.plan);
         check_transparent(&plan)?;
+        check_congestion(&plan)?;
         let sinks = self.state.ledger.access().prepare(&plan).map_err(StartError::Log)?;
         let tls = tls::load(&plan, &self.state.live.load_full()).await.map_err(StartError::Tls)?;
         // Names first: while they are asked for, no address is held.
@@ -197,8 +198,20 @@ impl Assembly {
 /// Whether pools that connect from the addresses of clients can.
 fn check_transparent(plan: &Plan) -> Result<(), StartError> {
     let Some(pool) = plan.pools.iter().find(|pool| pool.connect.transparent) else { return Ok(()) };
-    let refused = |error| StartError::Transparent(format!("pools.{}.connect.source", pool.name), error);
+    let refused = |error| StartError::Option(format!("pools.{}.connect.source", pool.name), error);
     crate::net::check_transparent().map_err(refused)
+}
+
+/// Whether the kernel offers the congestion controls that are named.
+fn check_congestion(plan: &Plan) -> Result<(), StartError> {
+    let listeners = plan.listeners.iter().map(|listener| ("listeners", &listener.name, listener.tcp.stream.congestion));
+    let pools = plan.pools.iter().map(|pool| ("pools", &pool.name, pool.tcp.congestion));
+    for (kind, owner, congestion) in listeners.chain(pools) {
+        let Congestion::Named(name) = congestion else { continue };
+        let refused = |error| StartError::Option(format!("{kind}.{owner}.tcp.congestion_control"), error);
+        crate::net::check_congestion(&name).map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// Backends of `pools` that are gone and still have sessions.

@@ -40,8 +40,8 @@ use crate::tls::Unusable;
 pub enum StartError {
     /// Addresses that could not be bound: each with its place in the configuration.
     Bind(Vec<(String, io::Error)>),
-    /// Clients' addresses may not be used: where that is wanted, and why not.
-    Transparent(String, io::Error),
+    /// An option of sockets may not be used: where it is wanted, and why not.
+    Option(String, io::Error),
     /// An access log could not be opened.
     Log(OpenError),
     /// The admin or metrics endpoint could not be had.
@@ -70,7 +70,7 @@ impl fmt::Display for StartError {
                 }
                 Ok(())
             }
-            Self::Transparent(place, error) => write!(f, "{place}: {error}"),
+            Self::Option(place, error) => write!(f, "{place}: {error}"),
             Self::Log(error) => write!(f, "cannot open {error}"),
             Self::Tls(failed) => {
                 for (index, (key, error)) in failed.iter().enumerate() {

@@ -11,6 +11,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::address::{self, Listen, Target};
 use super::hint::hint;
+use super::plan::{Congestion, CongestionName};
 use super::tree::{Node, Value};
 use super::units;
 
@@ -77,6 +78,8 @@ pub(super) enum Scalar {
     HttpPath,
     /// The method of one.
     Method,
+    /// Who decides how fast a socket sends.
+    Congestion,
 }
 
 impl Scalar {
@@ -118,6 +121,7 @@ impl Scalar {
             Self::Token => token(node).map(drop),
             Self::HttpPath => http_path(node).map(drop),
             Self::Method => method(node).map(drop),
+            Self::Congestion => congestion(node).map(drop),
         }
     }
 
@@ -152,6 +156,7 @@ impl Scalar {
             Self::Token => "a word",
             Self::HttpPath => "a path such as `/healthz`",
             Self::Method => "a method such as `GET`",
+            Self::Congestion => "the name of an algorithm such as `cubic`",
         }
     }
 }
@@ -404,6 +409,18 @@ pub(super) fn text<'a>(node: &'a Node, expected: &str) -> Result<&'a str, String
             Err(format!("expected {expected}, found {}{remedy}", node.describe()))
         }
     }
+}
+
+/// Who decides how fast a socket sends.
+pub(super) fn congestion(node: &Node) -> Result<Congestion, String> {
+    const EXPECTED: &str = "`auto`, `system` or the name of an algorithm such as `cubic`";
+    let name = match text(node, EXPECTED)? {
+        "auto" => return Ok(Congestion::Auto),
+        "system" => return Ok(Congestion::System),
+        "off" => None,
+        name => CongestionName::new(name),
+    };
+    name.map(Congestion::Named).ok_or_else(|| format!("expected {EXPECTED}, found {}", node.describe()))
 }
 
 /// A name may not hold what separates it from other names in logs, URLs and on the command line.

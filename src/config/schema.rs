@@ -173,6 +173,7 @@ fn scalar(scalar: Scalar) -> Json {
         Scalar::Method => pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
         Scalar::Token => pattern("^[!-~]+$"),
         Scalar::HttpPath => pattern("^/[!-~]*$"),
+        Scalar::Congestion => pattern("^[0-9A-Za-z_-]{1,15}$"),
         Scalar::Interval => pattern("^interval +([0-9]+(us|ms|s|m|h|d))+$"),
     };
     json!({ "anyOf": [exact, variable()] })

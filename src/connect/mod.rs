@@ -43,10 +43,19 @@ pub struct Dial {
     pub starttls: Option<Starttls>,
     /// How TLS is spoken, if it is.
     pub secure: Option<Arc<Secure>>,
+    /// Whether there are bytes for it as soon as it is connected.
+    pub speaks: bool,
     /// Socket options.
     pub tcp: StreamTcp,
     /// For how long, all layers together.
     pub timeout: Duration,
+}
+
+impl Dial {
+    /// Whether something is written as soon as it is connected: bytes of the client, or what one of the layers says first.
+    fn speaks_first(&self) -> bool {
+        self.speaks || self.preamble.is_some() || self.secure.is_some()
+    }
 }
 
 /// Why an attempt failed.

@@ -29,6 +29,8 @@ pub struct Caller<'a> {
     pub server_name: Option<&'a str>,
     /// What it asked for in the clear before its TLS, and what backends are asked in their turn.
     pub asked: Option<Starttls>,
+    /// Whether bytes of it are there for the backend.
+    pub speaks: bool,
     /// The application protocol that is in use.
     pub alpn: Option<&'a [u8]>,
     /// What is known of its TLS, as a header tells it.
@@ -127,10 +129,11 @@ mod tests {
 
     use super::super::within_timeout;
     use super::*;
-    use crate::config::plan::StreamTcp;
+    use crate::config::plan::{Congestion, StreamTcp};
     use crate::net::{Target, arm_reset};
 
     const NOBODY: Caller<'_> = Caller {
+        speaks: false,
         client: Peer::Unix,
         local: Peer::Unix,
         id: &"id",
@@ -186,10 +189,20 @@ mod tests {
             let stream = stream.lock().expect("sound").take().expect("dialled once");
             async { Ok::<_, ConnectError>(stream) }
         });
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
         let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
         let preamble = Some(preamble.into());
-        let dial = Dial { target, source, transparent: None, preamble, starttls: None, secure: None, tcp, timeout };
+        let dial = Dial {
+            target,
+            source,
+            transparent: None,
+            preamble,
+            starttls: None,
+            secure: None,
+            speaks: false,
+            tcp,
+            timeout,
+        };
         within_timeout(send_first(inner)).oneshot(dial).await
     }
 

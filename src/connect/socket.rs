@@ -14,16 +14,19 @@ use tokio::time::sleep;
 use super::source::Turns;
 use super::{ConnectError, Dial, Dials};
 use crate::metrics::ConnectFailure;
-use crate::net::{Family, Peer, Plain, Stream, Target, bind_source, prepare_stream, set_transparent};
+use crate::net::{
+    Family, Peer, Plain, Stream, SystemCongestion, Target, bind_source, delay_ack, prepare_stream, set_transparent,
+};
 
 /// Connects sockets, with no limit on time.
 pub(super) fn connector() -> impl Dials {
     let turns = Arc::new(Turns::new());
+    let system = SystemCongestion::ask();
     tower::service_fn(move |dial: Dial| {
         let turns = turns.clone();
         async move {
             let result = match &dial.target {
-                Target::Ip(address) => connect_tcp(*address, &dial, &turns).await,
+                Target::Ip(address) => connect_tcp(*address, &dial, (&turns, system)).await,
                 Target::Unix(path) => connect_unix(path).await,
             };
             result.map_err(|error| ConnectError::new(classify(&error), error.raw_os_error()))
@@ -31,12 +34,16 @@ pub(super) fn connector() -> impl Dials {
     })
 }
 
-async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns) -> io::Result<Stream> {
+async fn connect_tcp(
+    address: SocketAddr,
+    dial: &Dial,
+    (turns, system): (&Turns, SystemCongestion),
+) -> io::Result<Stream> {
     let source = match dial.transparent {
         Some(client) => of_client(client, address).map(Some),
         None => turns.next(&dial.source, address),
     };
-    let result = connect_from(source, address, dial).await;
+    let result = connect_from(source, address, dial, system).await;
     if let Err(error) = &result
         && (!dial.source.is_empty() || dial.transparent.is_some())
         && classify(error) == ConnectFailure::Local
@@ -56,9 +63,18 @@ fn of_client(client: Peer, target: SocketAddr) -> io::Result<SocketAddr> {
     }
 }
 
-async fn connect_from(source: io::Result<Option<SocketAddr>>, address: SocketAddr, dial: &Dial) -> io::Result<Stream> {
+async fn connect_from(
+    source: io::Result<Option<SocketAddr>>,
+    address: SocketAddr,
+    dial: &Dial,
+    system: SystemCongestion,
+) -> io::Result<Stream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     prepare_stream(&socket, &dial.tcp)?;
+    system.set(&socket, dial.tcp.congestion, address.ip())?;
+    if dial.speaks_first() {
+        delay_ack(&socket)?;
+    }
     if let Some(source) = source? {
         if dial.transparent.is_some() {
             set_transparent(&socket, true)?;
@@ -110,7 +126,79 @@ fn classify(error: &io::Error) -> ConnectFailure {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use rustix::net::sockopt::tcp_congestion;
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::config::plan::{Congestion, CongestionName, StreamTcp};
+
+    /// A backend that does not block, and one connection to it.
+    async fn reach(speaks: bool, congestion: Congestion) -> (TcpListener, Result<Stream, ConnectError>) {
+        let backend = TcpListener::bind("127.0.0.1:0").expect("a port");
+        backend.set_nonblocking(true).expect("a socket");
+        let dial = Dial {
+            target: Target::Ip(backend.local_addr().expect("bound")),
+            source: [].into(),
+            transparent: None,
+            preamble: None,
+            starttls: None,
+            secure: None,
+            speaks,
+            tcp: StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion },
+            timeout: Duration::from_secs(5),
+        };
+        let reached = connector().oneshot(dial).await;
+        (backend, reached)
+    }
+
+    /// Waits for it.
+    async fn accepted(backend: &TcpListener) -> TcpStream {
+        loop {
+            match backend.accept() {
+                Ok((stream, _)) => return stream,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_something_to_say_says_it_with_the_last_packet_of_the_handshake() {
+        let mut together = 0;
+        for _ in 0..20 {
+            let (backend, stream) = reach(true, Congestion::Auto).await;
+            let stream = stream.expect("it listens");
+            // On a machine that stalls for a fifth of a second right here, the kernel waits no longer.
+            let early = backend.accept().is_ok();
+            stream.try_write(b"at once").expect("room");
+            if !early {
+                accepted(&backend).await;
+                together += 1;
+            }
+        }
+        assert!(together > 0, "the backend never had to wait for the bytes");
+    }
+
+    #[tokio::test]
+    async fn who_listens_first_is_there_at_once() {
+        for _ in 0..20 {
+            let (backend, stream) = reach(false, Congestion::Auto).await;
+            let stream = stream.expect("it listens");
+            backend.accept().expect("whoever is connected has finished its handshake");
+            drop(stream);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_sends_as_is_wanted_and_what_the_kernel_lacks_is_not_the_backend_s_fault() {
+        let named = |name| Congestion::Named(CongestionName::new(name).expect("a name"));
+        let (_backend, stream) = reach(false, named("reno")).await;
+        assert_eq!(tcp_congestion(stream.expect("it listens")).expect("a TCP socket"), "reno");
+        let (_backend, missing) = reach(false, named("no_such_thing")).await;
+        assert_eq!(missing.map(drop).map_err(|error| error.reason), Err(ConnectFailure::Local));
+    }
 
     #[test]
     fn our_own_shortages_are_not_the_backends_fault() {

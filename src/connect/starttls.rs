@@ -78,7 +78,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::config::plan::StreamTcp;
+    use crate::config::plan::{Congestion, StreamTcp};
     use crate::net::Target;
 
     /// What comes of asking a backend that answers so; None if it is given the stream.
@@ -89,7 +89,7 @@ mod tests {
             let stream = stream.lock().expect("sound").take().expect("dialled once");
             async { Ok::<_, ConnectError>(stream) }
         });
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
         let dial = Dial {
             transparent: None,
             target: Target::Ip("127.0.0.1:9".parse().expect("an address")),
@@ -97,6 +97,7 @@ mod tests {
             preamble: None,
             starttls: Some(Starttls::Postgres),
             secure: None,
+            speaks: false,
             tcp,
             timeout: Duration::from_secs(5),
         };

@@ -233,7 +233,7 @@ mod tests {
     use tower::util::BoxCloneSyncService;
 
     use super::*;
-    use crate::config::plan::StreamTcp;
+    use crate::config::plan::{Congestion, StreamTcp};
     use crate::connect::ConnectError;
     use crate::health::build;
     use crate::net::{Stream, Target};
@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn subject(id: u32, port: u16, hurry: bool) -> (BackendId, Dial, bool) {
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
         let target = Target::Ip(([127, 0, 0, 1], port).into());
         (
             BackendId(id),
@@ -275,6 +275,7 @@ mod tests {
                 preamble: None,
                 starttls: None,
                 secure: None,
+                speaks: false,
                 tcp,
                 timeout: SECOND,
             },

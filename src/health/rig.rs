@@ -102,7 +102,8 @@ where
         let stream = ours.lock().unwrap().take().unwrap();
         async move { Ok::<_, ConnectError>(stream) }
     }));
-    let tcp = plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None };
+    let tcp =
+        plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: plan::Congestion::System };
     let target = Target::Ip(([127, 0, 0, 1], 1).into());
     let dial = Dial {
         target,
@@ -111,6 +112,7 @@ where
         preamble: None,
         starttls: None,
         secure: None,
+        speaks: false,
         tcp,
         timeout: limit,
     };

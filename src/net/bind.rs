@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
+use super::congestion::set_accepted;
 use super::options::{lengthen_queue, prepare_stream, set_transparent};
 use crate::config::plan::{Bind, BindAddress, ListenerTcp};
 
@@ -146,6 +147,7 @@ fn reserve_tcp(
     for _ in 0..workers {
         let socket = tcp_socket(real, transparent, tcp, true)?;
         prepare_stream(&socket, &tcp.stream)?;
+        set_accepted(&socket, tcp.stream.congestion)?;
         let listener = StdTcpListener::from(socket);
         real = listener.local_addr()?;
         sockets.push(BoundSocket::Tcp(listener));

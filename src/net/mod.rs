@@ -2,6 +2,7 @@
 
 mod address;
 mod bind;
+mod congestion;
 mod handle;
 mod incoming;
 pub mod inherit;
@@ -13,10 +14,12 @@ mod stream;
 
 pub use address::{Address, Pair, Peer, Target};
 pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections, reserve};
+pub use congestion::{SystemCongestion, check_congestion};
 pub use handle::Handle;
 pub use incoming::{Arrived, Incoming};
 pub use options::{
-    arm_reset, bind_source, check_transparent, lengthen_queue, prepare_stream, retune_listener, set_transparent,
+    arm_reset, bind_source, check_transparent, delay_ack, lengthen_queue, prepare_stream, retune_listener,
+    set_transparent,
 };
 pub(crate) use plain::errno;
 pub use plain::{Family, Plain};

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
+use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -120,6 +121,11 @@ impl Plain {
         self.socket.try_io(interest, |socket| call(socket.as_fd()))
     }
 
+    /// Whether there are bytes to read. Takes no error from the socket; an end of stream is no byte.
+    pub fn has_unread(&self) -> bool {
+        ioctl_fionread(self.as_fd()).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Bytes that were written and that the peer has not acknowledged yet; when that cannot be known, more than there are.
     pub fn unacknowledged(&self) -> usize {
         raw::unacknowledged(self).unwrap_or(usize::MAX)
@@ -233,6 +239,18 @@ mod tests {
             written += n;
         }
         assert!((1..=written).contains(&ours.unacknowledged()), "{} of {written}", ours.unacknowledged());
+    }
+
+    #[tokio::test]
+    async fn bytes_that_wait_are_known_and_an_end_is_none() {
+        let (ours, mut theirs) = pair();
+        assert!(!ours.has_unread());
+        theirs.write_all(b"a").unwrap();
+        assert!(ours.has_unread());
+        assert_eq!(read(&ours).await, b"a");
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read(&ours).await, b"");
+        assert!(!ours.has_unread());
     }
 
     async fn read(socket: &Plain) -> Vec<u8> {

@@ -104,6 +104,11 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has sent something that was not read yet. Of a stream inside TLS that may be a record without bytes.
+    pub fn has_unread(&self) -> bool {
+        self.socket().has_unread()
+    }
+
     /// Whether bytes were taken for which the socket had no room: whoever writes calls [`Stream::try_flush`] whenever
     /// the stream is ready for writing, until there are none.
     pub fn has_unsent(&self) -> bool {

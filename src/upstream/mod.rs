@@ -87,6 +87,7 @@ pub async fn dial(
         preamble,
         transparent: settings.connect.transparent.then_some(caller.client),
         starttls: caller.asked,
+        speaks: caller.speaks,
         deadline,
         heard: &heard,
         tried: Vec::new(),
@@ -177,6 +178,8 @@ struct Chase<'a, H: Fn(Event)> {
     transparent: Option<Peer>,
     /// What its client asked for in the clear before its TLS.
     starttls: Option<plan::Starttls>,
+    /// Whether it has said something.
+    speaks: bool,
     deadline: Instant,
     heard: &'a H,
     /// One entry an attempt.
@@ -257,10 +260,11 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
         let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
         let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
+        let speaks = self.speaks;
         let (transparent, starttls) = (self.transparent, self.starttls.or(self.settings.starttls));
         let attempt = |lease: Lease, target, timeout| {
             let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
-            let dial = Dial { target, source, transparent, preamble, starttls, secure, tcp, timeout };
+            let dial = Dial { target, source, transparent, preamble, starttls, secure, speaks, tcp, timeout };
             attempt(pool, connector, dial, lease, heard)
         };
         let slow = lease.backend().clone();

@@ -12,6 +12,7 @@ use crate::net::Peer;
 use crate::pool::{Keeper, Tools};
 
 const NOBODY: Caller<'_> = Caller {
+    speaks: false,
     client: Peer::Unix,
     local: Peer::Unix,
     id: &"",

@@ -502,6 +502,18 @@ fn wrong_listeners() {
             ],
         ),
         (
+            listener("tcp: { congestion_control: off }"),
+            &[
+                "5:32: listeners.l.tcp.congestion_control: expected `auto`, `system` or the name of an algorithm such as `cubic`, found `off`",
+            ],
+        ),
+        (
+            listener("tcp: { congestion_control: sixteen_of_these }"),
+            &[
+                "5:32: listeners.l.tcp.congestion_control: expected `auto`, `system` or the name of an algorithm such as `cubic`, found `sixteen_of_these`",
+            ],
+        ),
+        (
             listener(
                 "tcp:\n  keepalive: { idle: 500ms, interval: 1m30s, probes: 200 }\n  user_timeout: 0s\n  fast_open: true\n  defer_accept: 2h\n  freebind: 1",
             ),
@@ -857,7 +869,9 @@ fn wrong_pools() {
         ),
         (
             pool("tcp: { backlog: 5 }"),
-            &["5:12: pools.p.tcp.backlog: unknown key; here may stand `keepalive`, `user_timeout` and `nodelay`"],
+            &[
+                "5:12: pools.p.tcp.backlog: unknown key; here may stand `keepalive`, `user_timeout`, `nodelay` and `congestion_control`",
+            ],
         ),
     ]);
 }

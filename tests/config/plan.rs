@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerway::config::plan::{
-    AcceptProxy, AccessSink, AdminAddress, BackendAddress, BindAddress, HashKey, HashSpec, Hedge, Keepalive, LogFormat,
-    Others, Overflow, Protect, Queue, RelayMode, RetryBudget, SendProxy,
+    AcceptProxy, AccessSink, AdminAddress, BackendAddress, BindAddress, Congestion, CongestionName, HashKey, HashSpec,
+    Hedge, Keepalive, LogFormat, Others, Overflow, Protect, Queue, RelayMode, RetryBudget, SendProxy,
 };
 
 use super::plan;
@@ -104,7 +104,7 @@ fn every_key_of_a_listener_reaches_the_plan() {
     timeouts: { idle: off, half_closed: 1ms, session: 1h }
     relay: splice
     accept_proxy: { from: [10.0.0.0/8, \"2001:db8::/32\", unix], others: plain, timeout: 3s }
-    tcp: { backlog: 7, nodelay: false, keepalive: { idle: 5s, probes: 9 }, user_timeout: 250ms, fast_open: 16, defer_accept: 3s, freebind: true }
+    tcp: { backlog: 7, nodelay: false, keepalive: { idle: 5s, probes: 9 }, user_timeout: 250ms, fast_open: 16, defer_accept: 3s, freebind: true, congestion_control: cubic }
     log: { access: { to: stderr } }
 pools: { p: { backends: '10.0.0.1:1' } }
 ",
@@ -128,6 +128,7 @@ pools: { p: { backends: '10.0.0.1:1' } }
     let keepalive = Some(Keepalive { idle: 5 * SECOND, interval: 10 * SECOND, probes: 9 });
     assert_eq!((tcp.stream.nodelay, tcp.stream.keepalive), (false, keepalive));
     assert_eq!(tcp.stream.user_timeout, Some(SECOND / 4));
+    assert_eq!(tcp.stream.congestion, Congestion::Named(CongestionName::new("cubic").unwrap()));
     assert_eq!((&listener.access.to, listener.access.at_end), (&AccessSink::Stderr, true));
 }
 

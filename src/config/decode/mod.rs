@@ -100,6 +100,7 @@ fn stream_tcp(tcp: &Section<'_>) -> StreamTcp {
         nodelay: tcp.value("nodelay", scalar::boolean),
         keepalive: keepalive(tcp),
         user_timeout: tcp.optional("user_timeout", scalar::duration),
+        congestion: tcp.value("congestion_control", scalar::congestion),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys of a listener.
 
 use super::super::scalar::Scalar;
-use super::shared::{ACCESS_LOG, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
+use super::shared::{ACCESS_LOG, CONGESTION_CONTROL, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
 use super::tls::TLS;
 use super::{
     BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, MANY, NAME, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
@@ -360,6 +360,7 @@ const TCP: &[Key] = &[
     NODELAY,
     KEEPALIVE_KEY,
     USER_TIMEOUT,
+    CONGESTION_CONTROL,
     Key::new(
         "fast_open",
         Kind::Either(&[OFF, count(1, 1_000_000)]),

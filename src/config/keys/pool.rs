@@ -2,7 +2,7 @@
 
 use super::super::scalar::Scalar;
 use super::health::HEALTH;
-use super::shared::{KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT, ZONE_NAME};
+use super::shared::{CONGESTION_CONTROL, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT, ZONE_NAME};
 use super::{
     BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count,
 };
@@ -318,7 +318,7 @@ const TIMEOUTS: &[Key] =
     &[Key::new("idle", TIMEOUT_OR_OFF, "No byte in either direction for so long; without it the listener's.")
         .example("10m")];
 
-const TCP: &[Key] = &[KEEPALIVE_KEY, USER_TIMEOUT, NODELAY];
+const TCP: &[Key] = &[KEEPALIVE_KEY, USER_TIMEOUT, NODELAY, CONGESTION_CONTROL];
 
 const QUEUE: &[Key] = &[
     Key::new("max", count(1, MANY), "Sessions that may wait at once; those beyond it are refused.").default("1000"),

@@ -61,6 +61,21 @@ pub(super) const USER_TIMEOUT: Key = Key::new(
 )
 .default("off");
 
+/// TCP_CONGESTION, whose names have fifteen characters at most.
+pub(super) const CONGESTION_CONTROL: Key = Key::new(
+    "congestion_control",
+    Kind::Either(&[Kind::Choice(CONGESTION_WORDS), Kind::Scalar(super::Scalar::Congestion)]),
+    "The kernel's algorithm for how fast to send (TCP_CONGESTION): `auto`, `system`, or a name such as `cubic` or `bbr`, which \
+     the kernel must offer (sysctl `net.ipv4.tcp_available_congestion_control`). `auto` is the machine's own, but for \
+     connections within this machine, to or from 127.0.0.0/8 and ::1, `reno` if the machine's own is BBR: that spreads \
+     packets over time by a timer, which on a loopback only costs CPU time and throughput.",
+)
+.default("auto");
+const CONGESTION_WORDS: &[Choice] = &[
+    Choice::word("auto", "the machine's own, without pacing on the loopback"),
+    Choice::word("system", "the machine's own"),
+];
+
 /// The words for `to` and the rest of the access log, of the process and of a listener.
 pub(super) const ACCESS_LOG: &[Key] = &[
     Key::new(

@@ -9,6 +9,7 @@ mod health;
 mod intake;
 mod reload;
 mod route;
+mod tcp;
 mod tls;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use health::{Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt
 pub use intake::{AcceptProxy, Others, Starttls};
 pub use reload::{Guard, Reload};
 pub use route::{BadPattern, Destination, HeadPattern, Match, NamePattern, Route, Split, Words};
+pub use tcp::{Congestion, CongestionName, Keepalive, ListenerTcp, StreamTcp};
 pub use tls::{CertificateFiles, ClientAuth, ListenerTls, PoolTls, TlsVersion};
 
 /// One whole, valid configuration.
@@ -307,43 +309,6 @@ pub enum RelayMode {
     Copy,
     /// Splice whenever both sides are plain sockets and a pipe is to be had.
     Splice,
-}
-
-/// `listeners.*.tcp`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListenerTcp {
-    /// Length of the accept queue, connections.
-    pub backlog: u32,
-    /// `fast_open`: length of its queue; `None` is off.
-    pub fast_open: Option<u32>,
-    /// Wake only when data arrived, for at most so long; `None` is off.
-    pub defer_accept: Option<Duration>,
-    /// Bind addresses that do not exist yet.
-    pub freebind: bool,
-    /// Options of each accepted socket.
-    pub stream: StreamTcp,
-}
-
-/// Options of one connected TCP socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamTcp {
-    /// Disable Nagle's algorithm.
-    pub nodelay: bool,
-    /// `None` is off.
-    pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged; `None` is the kernel's way.
-    pub user_timeout: Option<Duration>,
-}
-
-/// TCP keepalive; the kernel counts in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Between probes.
-    pub interval: Duration,
-    /// Unanswered probes before the connection is given up.
-    pub probes: u32,
 }
 
 /// One pool: backends, and how one is chosen and reached.

@@ -120,6 +120,7 @@ impl Keeper {
                 unique_id: None,
                 server_name: None,
                 asked: None,
+                speaks: false,
                 alpn: None,
                 ssl: None,
             }
@@ -134,6 +135,7 @@ impl Keeper {
                 preamble: preamble.clone(),
                 starttls: settings.starttls.filter(|_| health.tls),
                 secure: if health.tls { self.secure(seat, &settings) } else { None },
+                speaks: false,
                 tcp: settings.tcp,
                 timeout: health.timeout,
             };

@@ -73,6 +73,20 @@ fn an_access_log_that_cannot_be_opened_rejects_the_whole() {
 }
 
 #[test]
+fn a_congestion_control_that_the_kernel_lacks_rejects_the_whole() {
+    let backend = Backend::new();
+    let proxy = proxy(&[backend.address()]);
+    let wanted = "congestion_control: no_such_thing";
+    let yaml = file(&[backend.address()], &format!(", tcp: {{ {wanted} }}"), "");
+    let detail = proxy.refuses(&yaml);
+    let place = "listeners.front.tcp.congestion_control: ";
+    assert!(detail.contains(place) && detail.contains("tcp_available_congestion_control"), "{detail}");
+    let pool = file(&[backend.address()], "", "").replace("back: { ", &format!("back: {{ tcp: {{ {wanted} }}, "));
+    assert!(proxy.refuses(&pool).contains("pools.back.tcp.congestion_control: "));
+    proxy.session(&backend);
+}
+
+#[test]
 fn what_needs_a_restart_is_named() {
     let backend = Backend::new();
     let proxy = proxy(&[backend.address()]);
