@@ -116,7 +116,7 @@ mod tests {
     /// An algorithm that is not [`UNPACED`], so that it shows when that was set; there is one on all but bare kernels.
     fn other() -> &'static str {
         let socket = fresh_socket().expect("a socket");
-        ["cubic", "bbr"].into_iter().find(|name| set_tcp_congestion(&socket, *name).is_ok()).unwrap_or(UNPACED)
+        ["cubic", "bbr"].into_iter().find(|name| set_tcp_congestion(&socket, name).is_ok()).unwrap_or(UNPACED)
     }
 
     #[test]
