@@ -6,7 +6,7 @@ mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -42,8 +42,15 @@ fn listener(nth: usize) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((address(2, nth), 0))?;
     // The standard library's queue is short.
     rustix::net::listen(&listener, 4096)?;
+    unpaced(&listener)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Lets what this socket, or one that it accepts, sends go at once. Where the machine's default is BBR, which spreads it by
+/// timers, these run on the CPU that acknowledges: the proxy's, whose CPU time they would be.
+pub fn unpaced(socket: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_tcp_congestion(socket, "reno")?)
 }
 
 /// One of many loopback addresses: there are not ports enough at a single one.

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustls::ClientConfig;
 
 use tally::Count;
@@ -94,9 +95,12 @@ impl Target {
 
 /// Connects; neither that nor a read or a write waits for longer than `patience`.
 fn dial(to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, patience)?;
+    let stream = TcpStream::from(socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?);
+    crate::backend::unpaced(&stream)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(patience))?;
+    // Of a connect as well.
     stream.set_write_timeout(Some(patience))?;
+    connect(&stream, &to)?;
     Ok(stream)
 }

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use super::{Count, PATIENCE, Tally, dial};
-use crate::backend::{self, address};
+use crate::backend::{self, address, unpaced};
 use crate::order::Order;
 
 /// What comes back of `noise`.
@@ -260,6 +260,7 @@ pub(super) fn begin(nth: usize, to: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     bind(&socket, &SocketAddr::from((address(1, nth), 0)))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    unpaced(&socket)?;
     match connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),

@@ -10,6 +10,9 @@ pub struct Machine {
     pub cpu: String,
     pub cpus: usize,
     pub kernel: String,
+    /// The congestion control that sockets begin with.
+    #[serde(default)]
+    pub congestion: String,
 }
 
 impl Machine {
@@ -21,6 +24,7 @@ impl Machine {
             cpu: model.and_then(|line| line.split_once(':')).map_or("", |(_, model)| model.trim()).to_owned(),
             cpus: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
+            congestion: file("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
         }
     }
 }

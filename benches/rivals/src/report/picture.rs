@@ -50,12 +50,13 @@ impl Report {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
              font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
              <text x=\"{MARGIN}\" y=\"28\" font-size=\"16\">What each load costs each proxy; shorter is better</text>\n\
-             <text x=\"{MARGIN}\" y=\"46\" fill=\"#666\">{}, {}, {} CPUs, Linux {}; medians. A percentage is what is added to \
+             <text x=\"{MARGIN}\" y=\"46\" fill=\"#666\">{}, {}, {} CPUs, Linux {}, {}; medians. A percentage is what is added to \
              the least load of its kind.</text>\n{legend}{body}</svg>\n",
             self.date,
             escaped(&self.machine.cpu),
             self.machine.cpus,
-            escaped(&self.machine.kernel)
+            escaped(&self.machine.kernel),
+            escaped(&self.machine.congestion)
         )
     }
 
