@@ -19,7 +19,9 @@ fn access_line(criterion: &mut Criterion) {
         ));
         let (entry, _client) = fixture.session("l");
         let logs = fixture.state.ledger.access();
-        group.bench_function(format, |bencher| bencher.iter(|| logs.write(Kind::End, entry.record(), None)));
+        group.bench_function(format, |bencher| {
+            bencher.iter(|| logs.write(Kind::End, entry.record(), None, Duration::from_secs(1)))
+        });
         // The writer takes what it can; a line that is lost has cost the data path as much.
         println!("{format}: {} lines lost", logs.dropped());
     }

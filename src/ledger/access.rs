@@ -1,6 +1,6 @@
 //! The access log: lines about sessions, through writers that may be stuck without stalling anyone.
 
-use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -48,12 +48,44 @@ pub struct AccessLogs {
 #[derive(Debug)]
 pub struct Sinks {
     form: Form,
-    open: BTreeMap<AccessSink, Arc<Sink>>,
+    /// In the order of their [spellings](spelling), which are compared once a line: paths are dear to compare. Two
+    /// spellings of one path have one sink.
+    open: Vec<(AccessSink, Arc<Sink>)>,
 }
 
 impl Default for Sinks {
     fn default() -> Self {
-        Self { form: Form::Json, open: BTreeMap::new() }
+        Self { form: Form::Json, open: Vec::new() }
+    }
+}
+
+impl Sinks {
+    fn get(&self, to: &AccessSink) -> Option<&Arc<Sink>> {
+        self.find(to).ok().map(|at| &self.open[at].1)
+    }
+
+    /// Where it is, or belongs.
+    fn find(&self, to: &AccessSink) -> Result<usize, usize> {
+        self.open.binary_search_by(|(other, _)| spelling(other).cmp(&spelling(to)))
+    }
+
+    /// One that is the same to the system, however it is spelled.
+    fn same(&self, to: &AccessSink) -> Option<&Arc<Sink>> {
+        self.open.iter().find_map(|(other, sink)| (other == to).then_some(sink))
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Arc<Sink>> {
+        self.open.iter().map(|(_, sink)| sink)
+    }
+}
+
+/// As it is written in the configuration; standard output and error have no name, and come first.
+fn spelling(to: &AccessSink) -> (u8, &OsStr) {
+    match to {
+        AccessSink::Off => (0, OsStr::new("")),
+        AccessSink::Stdout => (1, OsStr::new("")),
+        AccessSink::Stderr => (2, OsStr::new("")),
+        AccessSink::File(path) => (3, path.as_os_str()),
     }
 }
 
@@ -91,16 +123,17 @@ impl AccessLogs {
     /// A sink cannot be opened; nothing has changed then.
     pub fn prepare(&self, plan: &Plan) -> Result<Sinks, OpenError> {
         let now = self.sinks.load();
-        let mut open = BTreeMap::new();
+        let mut sinks = Sinks { form: form(plan.log.format), open: Vec::new() };
         for access in plan.listeners.iter().map(|listener| &listener.access) {
-            let Some(target) = target(&access.to).filter(|_| !open.contains_key(&access.to)) else { continue };
-            let sink = match now.open.get(&access.to) {
+            let (Some(target), Err(at)) = (target(&access.to), sinks.find(&access.to)) else { continue };
+            let known = now.get(&access.to).or_else(|| sinks.same(&access.to)).or_else(|| now.same(&access.to));
+            let sink = match known {
                 Some(sink) => sink.clone(),
                 None => Arc::new(self.open_one(target)?),
             };
-            open.insert(access.to.clone(), sink);
+            sinks.open.insert(at, (access.to.clone(), sink));
         }
-        Ok(Sinks { form: form(plan.log.format), open })
+        Ok(sinks)
     }
 
     /// Uses these sinks from now on.
@@ -108,15 +141,15 @@ impl AccessLogs {
         self.sinks.store(Arc::new(sinks));
     }
 
-    /// Writes a line about `record` if its listener wants one of this kind. Never blocks.
-    pub fn write(&self, kind: Kind, record: &Record, outcome: Option<&Outcome>) {
+    /// Writes a line about `record` if its listener wants one of this kind; its session has `lasted` so long. Never blocks.
+    pub fn write(&self, kind: Kind, record: &Record, outcome: Option<&Outcome>, lasted: Duration) {
         let settings = record.listener.settings();
         if !wanted(kind, record, &settings.access) {
             return;
         }
         let sinks = self.sinks.load();
-        if let Some(sink) = sinks.open.get(&settings.access.to) {
-            sink.write(&line::compose(sinks.form, kind, record, outcome));
+        if let Some(sink) = sinks.get(&settings.access.to) {
+            sink.write(&line::compose(sinks.form, kind, record, outcome, lasted));
         }
     }
 
@@ -129,7 +162,7 @@ impl AccessLogs {
 
     /// Opens files again by their names, after someone moved them.
     pub fn reopen(&self) {
-        self.sinks.load().open.values().for_each(|sink| sink.reopen());
+        self.sinks.load().each().for_each(|sink| sink.reopen());
     }
 
     /// Lines that were lost, because a sink was stuck or failed.
@@ -140,7 +173,7 @@ impl AccessLogs {
     /// Waits until what was logged is written, at most `within` in all.
     pub fn flush(&self, within: Duration) {
         let end = std::time::Instant::now() + within;
-        for sink in self.sinks.load().open.values() {
+        for sink in self.sinks.load().each() {
             sink.flush(end.saturating_duration_since(std::time::Instant::now()));
         }
     }

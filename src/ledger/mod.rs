@@ -231,7 +231,8 @@ impl Entry {
     /// Notes that a backend is connected, from where and to where.
     pub fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {
         self.record.established(backend, target, from, self.ledger.shards[self.record.worker()].now());
-        self.ledger.access.write(Kind::Start, &self.record, None);
+        let lasted = self.record.tally.connected().unwrap_or_default();
+        self.ledger.access.write(Kind::Start, &self.record, None, lasted);
     }
 
     /// Runs the session until it ends, or until someone asks it to.
@@ -282,9 +283,10 @@ impl Entry {
             return;
         }
         let record = &self.record;
-        record.listener.cells.duration.observe(record.started().elapsed());
+        let lasted = record.started().elapsed();
+        record.listener.cells.duration.observe(lasted);
         // The line goes first: whoever sees the count can find the line on its way.
-        self.ledger.access.write(Kind::End, record, Some(&outcome));
+        self.ledger.access.write(Kind::End, record, Some(&outcome), lasted);
         record.cells().closed.inc(outcome.cause, outcome.side, outcome.phase);
     }
 }

@@ -25,11 +25,18 @@ use crate::upstream::{Attempt, Event};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl SessionId {
+    /// The text.
+    pub(super) fn short(self) -> Short {
         let mut text = Short::new();
         text.hexadecimal(self.0);
-        f.pad(text.as_str())
+        text
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.short().as_str())
     }
 }
 

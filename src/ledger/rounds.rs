@@ -140,7 +140,7 @@ fn until_line(ledger: &Ledger, record: &Record, now: u64) -> Duration {
     }
     logged_at.store(now, Relaxed);
     if last != 0 {
-        ledger.access.write(Kind::Interval, record, None);
+        ledger.access.write(Kind::Interval, record, None, record.started().elapsed());
     }
     every
 }

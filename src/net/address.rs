@@ -39,6 +39,17 @@ impl Peer {
     }
 }
 
+/// As the standard library writes it, for IPv4 in a tenth of the instructions: each session's line has five.
+fn short(address: SocketAddrV4) -> Short {
+    let mut text = Short::new();
+    for (octet, after) in address.ip().octets().into_iter().zip(*b"...:") {
+        text.decimal(octet.into());
+        text.push(after);
+    }
+    text.decimal(address.port().into());
+    text
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,22 +77,22 @@ impl fmt::Display for Target {
     }
 }
 
-/// As the standard library writes it, for IPv4 in a tenth of the instructions: each session's line has five.
 fn show(address: SocketAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let SocketAddr::V4(address) = address else { return fmt::Display::fmt(&address, f) };
-    let mut text = Short::new();
-    for (octet, after) in address.ip().octets().into_iter().zip(*b"...:") {
-        text.decimal(octet.into());
-        text.push(after);
+    match address {
+        SocketAddr::V4(address) => f.pad(short(address).as_str()),
+        SocketAddr::V6(_) => fmt::Display::fmt(&address, f),
     }
-    text.decimal(address.port().into());
-    f.pad(text.as_str())
 }
 
 /// An address of one of the two kinds that sockets have.
-pub trait Address: Clone + From<SocketAddrV4> {
+pub trait Address: Clone + From<SocketAddrV4> + fmt::Display {
     /// It, if it is of IPv4.
     fn v4(&self) -> Option<SocketAddrV4>;
+
+    /// Its text, if it is of IPv4 and that text therefore short.
+    fn short(&self) -> Option<Short> {
+        self.v4().map(short)
+    }
 }
 
 impl From<SocketAddrV4> for Peer {

@@ -1,6 +1,7 @@
 //! One line of a log, as a JSON object or as `key=value`.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use super::Short;
@@ -18,12 +19,16 @@ pub enum Form {
 ///
 /// Strings are escaped so that no value can end a line, begin a key, or speak to a terminal, and cut
 /// at the line's limit.
+///
+/// Every session has one, so what its keys and values mostly are is put together without the machinery of `write!`, and keys
+/// known to the compiler are so where they are written: what calls [`Line::key`] is inlined for that.
 #[derive(Debug)]
 pub struct Line {
     form: Form,
     /// Characters of one string at most.
     limit: usize,
-    out: String,
+    /// All that is put in is UTF-8.
+    out: Vec<u8>,
     /// The keys around the next one; text form only.
     path: String,
     first: bool,
@@ -32,16 +37,16 @@ pub struct Line {
 impl Line {
     /// An empty line; strings are cut at `limit` characters.
     pub fn new(form: Form, limit: usize) -> Self {
-        let mut line = Self { form, limit, out: String::with_capacity(1024), path: String::new(), first: true };
-        line.json("{");
+        let mut line = Self { form, limit, out: Vec::with_capacity(1000), path: String::new(), first: true };
+        line.json(b"{");
         line
     }
 
     /// The finished bytes, newline included.
     pub fn finish(mut self) -> Vec<u8> {
-        self.json("}");
-        self.out.push('\n');
-        self.out.into_bytes()
+        self.json(b"}");
+        self.out.push(b'\n');
+        self.out
     }
 
     /// A string; `None` is null.
@@ -49,19 +54,28 @@ impl Line {
         self.key(key);
         match value {
             Some(value) => self.quoted(value),
-            None => self.out.push_str("null"),
+            None => self.null(),
         }
     }
 
-    /// A string that is there already, for which no machinery is needed; `None` is null.
+    /// A string that is there already; `None` is null.
+    #[inline]
     pub fn text(&mut self, key: &str, value: Option<&str>) {
         self.key(key);
-        let Some(value) = value else { return self.out.push_str("null") };
-        self.out.push('"');
-        let left = self.limit;
-        // Ends in an error when the limit is reached; what is there by then is what is logged.
-        let _ = Escape { out: &mut self.out, left }.write_str(value);
-        self.out.push('"');
+        match value {
+            Some(value) => self.quoted_text(value),
+            None => self.null(),
+        }
+    }
+
+    /// A string of digits and the like; `None` is null.
+    #[inline]
+    pub fn short(&mut self, key: &str, value: Option<&Short>) {
+        self.key(key);
+        match value {
+            Some(value) => self.quoted_short(value),
+            None => self.null(),
+        }
     }
 
     /// Anything whose text is valid as a JSON number or boolean; `None` is null.
@@ -69,30 +83,26 @@ impl Line {
         self.key(key);
         match value {
             Some(value) => self.push(value),
-            None => self.out.push_str("null"),
+            None => self.null(),
         }
     }
 
     /// A number.
+    #[inline]
     pub fn number(&mut self, key: &str, value: u64) {
         self.key(key);
         let mut text = Short::new();
         text.decimal(value);
-        self.out.push_str(text.as_str());
+        self.out.extend_from_slice(text.as_bytes());
     }
 
     /// A span in seconds, to the microsecond; `None` is null.
+    #[inline]
     pub fn seconds(&mut self, key: &str, value: Option<Duration>) {
         self.key(key);
         match value {
-            Some(span) => {
-                let mut text = Short::new();
-                text.decimal(span.as_secs());
-                text.push(b'.');
-                text.digits(span.subsec_micros().into(), 6);
-                self.out.push_str(text.as_str());
-            }
-            None => self.out.push_str("null"),
+            Some(span) => self.span(span),
+            None => self.null(),
         }
     }
 
@@ -101,7 +111,7 @@ impl Line {
         if self.form == Form::Json {
             self.key(key);
         }
-        self.nested(key, fill);
+        self.nested(format_args!("{key}"), fill);
     }
 
     /// A list of objects under `key`.
@@ -110,89 +120,112 @@ impl Line {
             self.key(key);
         }
         if self.form == Form::Json || items.is_empty() {
-            self.out.push('[');
+            self.out.push(b'[');
         }
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
-                self.json(",");
+                self.json(b",");
             }
-            self.nested(&format_args!("{key}.{index}"), |line| fill(line, item));
+            self.nested(format_args!("{key}.{index}"), |line| fill(line, item));
         }
         if self.form == Form::Json || items.is_empty() {
-            self.out.push(']');
+            self.out.push(b']');
         }
     }
 
-    fn nested(&mut self, key: &(impl fmt::Display + ?Sized), fill: impl FnOnce(&mut Self)) {
+    fn nested(&mut self, key: fmt::Arguments<'_>, fill: impl FnOnce(&mut Self)) {
         let outer = self.path.len();
         if self.form == Form::Text {
             let _ = write!(self.path, "{key}.");
         } else {
             self.first = true;
         }
-        self.json("{");
+        self.json(b"{");
         fill(self);
-        self.json("}");
+        self.json(b"}");
         self.path.truncate(outer);
         self.first = false;
     }
 
+    /// Keys are words of this program; only values are anyone else's.
+    #[inline]
     fn key(&mut self, key: &str) {
-        let first = std::mem::replace(&mut self.first, false);
-        match self.form {
-            Form::Json => {
-                if !first {
-                    self.out.push(',');
-                }
-                // Keys are words of this program; only values are anyone else's. Piece by piece, which is several times as
-                // fast as the machinery of `write!`.
-                self.out.push('"');
-                self.out.push_str(key);
-                self.out.push_str("\":");
-            }
-            Form::Text => {
-                if !first {
-                    self.out.push(' ');
-                }
-                self.out.push_str(&self.path);
-                self.out.push_str(key);
-                self.out.push('=');
-            }
+        if self.form == Form::Text {
+            return self.key_of_text(key);
+        }
+        self.out.extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        self.first = false;
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn key_of_text(&mut self, key: &str) {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.push(b' ');
+        }
+        for piece in [&self.path, key, "="] {
+            self.out.extend_from_slice(piece.as_bytes());
         }
     }
 
     fn quoted(&mut self, value: impl fmt::Display) {
-        self.out.push('"');
+        self.out.push(b'"');
         let left = self.limit;
         // Ends in an error when the limit is reached; what is there by then is what is logged.
         let _ = write!(Escape { out: &mut self.out, left }, "{value}");
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
-    /// Only the sink's memory could fail a write into a string.
+    fn quoted_text(&mut self, value: &str) {
+        self.out.push(b'"');
+        let left = self.limit;
+        let _ = Escape { out: &mut self.out, left }.write_str(value);
+        self.out.push(b'"');
+    }
+
+    fn quoted_short(&mut self, value: &Short) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn span(&mut self, span: Duration) {
+        let mut text = Short::new();
+        text.decimal(span.as_secs());
+        text.push(b'.');
+        text.digits(span.subsec_micros().into(), 6);
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline]
+    fn null(&mut self) {
+        self.out.extend_from_slice(b"null");
+    }
+
+    /// Only the sink's memory could fail a write into it.
     fn push(&mut self, value: impl fmt::Display) {
         let _ = write!(self.out, "{value}");
     }
 
-    fn json(&mut self, text: &str) {
+    fn json(&mut self, text: &[u8]) {
         if self.form == Form::Json {
-            self.out.push_str(text);
+            self.out.extend_from_slice(text);
         }
     }
 }
 
 /// Escapes what is written through it, and cuts it.
 struct Escape<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
     /// Characters that may still follow.
     left: usize,
 }
 
-impl Write for Escape<'_> {
+impl fmt::Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.left && text.bytes().all(is_plain) {
+        if text.len() <= self.left && is_plain(text.as_bytes()) {
             self.left -= text.len();
-            self.out.push_str(text);
+            self.out.extend_from_slice(text.as_bytes());
             return Ok(());
         }
         text.chars().try_for_each(|c| self.escape(c))
@@ -202,26 +235,29 @@ impl Write for Escape<'_> {
 impl Escape<'_> {
     fn escape(&mut self, c: char) -> fmt::Result {
         if self.left == 0 {
-            self.out.push('…');
+            self.out.extend_from_slice("…".as_bytes());
             return Err(fmt::Error);
         }
         self.left -= 1;
         match c {
-            '"' => self.out.push_str("\\\""),
-            '\\' => self.out.push_str("\\\\"),
-            '\n' => self.out.push_str("\\n"),
-            '\r' => self.out.push_str("\\r"),
-            '\t' => self.out.push_str("\\t"),
-            c if c.is_control() || turns_text(c) => write!(self.out, "\\u{:04x}", u32::from(c))?,
-            c => self.out.push(c),
+            '"' => self.out.extend_from_slice(b"\\\""),
+            '\\' => self.out.extend_from_slice(b"\\\\"),
+            '\n' => self.out.extend_from_slice(b"\\n"),
+            '\r' => self.out.extend_from_slice(b"\\r"),
+            '\t' => self.out.extend_from_slice(b"\\t"),
+            c if c.is_control() || turns_text(c) => {
+                write!(self.out, "\\u{:04x}", u32::from(c)).map_err(|_| fmt::Error)?;
+            }
+            c => self.out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
         Ok(())
     }
 }
 
-/// Printable ASCII that needs no escape.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+/// Whether it is printable ASCII that needs no escape. All of it is looked at, which takes several bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
+    text.iter().fold(true, |all, byte| all & plain(*byte))
 }
 
 /// Characters that end a line or turn its direction for whoever reads it. All are within four digits.

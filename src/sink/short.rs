@@ -1,7 +1,7 @@
 //! Short texts of digits, put together without the machinery of `write!`, which costs several times as much: a line of
 //! the access log is made of them, and every session has one.
 
-/// Text of at most [`Short::ROOM`] ASCII characters; what is more is left out.
+/// Text of at most [`Short::ROOM`] ASCII characters, none of which a log line has to escape; what is more is left out.
 #[derive(Debug)]
 pub struct Short {
     bytes: [u8; Self::ROOM],
@@ -18,9 +18,9 @@ impl Short {
         Self { bytes: [0; Self::ROOM], used: 0 }
     }
 
-    /// Appends an ASCII character.
+    /// Appends a printable ASCII character, but neither a quote nor a backslash.
     pub fn push(&mut self, character: u8) {
-        debug_assert!(character.is_ascii());
+        debug_assert!(matches!(character, b' '..=b'~') && !matches!(character, b'"' | b'\\'));
         if let Some(place) = self.bytes.get_mut(self.used) {
             *place = character;
             self.used += 1;
@@ -55,10 +55,16 @@ impl Short {
         self.used = end;
     }
 
+    /// The text's bytes, all ASCII.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         // All that is put in is ASCII.
-        std::str::from_utf8(&self.bytes[..self.used]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

@@ -14,8 +14,9 @@ pub fn rfc3339(at: SystemTime) -> String {
     Rfc3339(at).to_string()
 }
 
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Rfc3339 {
+    /// The text.
+    pub fn short(&self) -> Short {
         // No clock of a running proxy shows a time before 1970.
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -30,7 +31,13 @@ impl fmt::Display for Rfc3339 {
         }
         text.digits(since.subsec_micros().into(), 6);
         text.push(b'Z');
-        f.write_str(text.as_str())
+        text
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short().as_str())
     }
 }
 

@@ -56,11 +56,11 @@ impl Fixture {
     async fn life(&self) -> String {
         let entry = self.session().await;
         for kind in [Kind::Start, Kind::Interval] {
-            self.ledger.access().write(kind, entry.record(), None);
+            self.ledger.access().write(kind, entry.record(), None, Duration::from_secs(1));
         }
         let (side, phase) = (Side::Client, Phase::Intake);
         entry.close(Outcome { cause: Cause::ClientReset, side, phase, errno: Some(104) });
-        assert!(self.ledger.access().sinks.load().open.values().all(|sink| sink.flush(Duration::from_secs(5))));
+        assert!(self.ledger.access().sinks.load().each().all(|sink| sink.flush(Duration::from_secs(5))));
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 }
@@ -124,7 +124,8 @@ async fn what_the_client_has_shown_beats_what_a_proxy_says_of_it() {
     fields.push(crate::wire::proxy::ALPN, b"told").unwrap();
     entry.introduced(Some(Introduction { client: Peer::Unix, fields: Some(Box::new(fields)) }));
     let line = || -> serde_json::Value {
-        serde_json::from_slice(&line::compose(Form::Json, Kind::End, entry.record(), None)).unwrap()
+        serde_json::from_slice(&line::compose(Form::Json, Kind::End, entry.record(), None, Duration::from_secs(1)))
+            .unwrap()
     };
     assert_eq!((&line()["sni"], &line()["alpn"]), (&"told.example".into(), &"told".into()));
     let alpn = vec![b"h2".as_slice().into(), b"\"\n".as_slice().into()];
@@ -180,12 +181,16 @@ async fn a_new_plan_keeps_open_what_it_needs() {
         crate::config::parse("t.yaml", &yaml, &crate::balance::CATALOGUE, &|_| None).unwrap()
     };
     let path = fixture.dir.path().join("log");
-    let before = logs.sinks.load().open.values().next().unwrap().clone();
+    let before = logs.sinks.load().each().next().unwrap().clone();
     logs.adopt(logs.prepare(&plan(&path.display().to_string())).unwrap());
-    assert!(Arc::ptr_eq(&before, logs.sinks.load().open.values().next().unwrap()));
+    assert!(Arc::ptr_eq(&before, logs.sinks.load().each().next().unwrap()));
     let error = logs.prepare(&plan("/nowhere/at/all")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
     assert_eq!(logs.sinks.load().open.len(), 1);
+    // Another spelling of it has the same sink: two would mix their lines.
+    let respelled = fixture.dir.path().join(".//log");
+    logs.adopt(logs.prepare(&plan(&respelled.display().to_string())).unwrap());
+    assert!(Arc::ptr_eq(&before, logs.sinks.load().each().next().unwrap()));
     logs.adopt(logs.prepare(&plan("off")).unwrap());
     assert!(logs.sinks.load().open.is_empty());
 }
