@@ -13,13 +13,13 @@ use crate::admission::Permit;
 use crate::config::plan::Starttls;
 use crate::connect::{Caller, Connector};
 use crate::intake::{self, Facts, Inbound, Introduction, Secure};
-use crate::ledger::{Entry, Failure, Ledger, Outcome};
+use crate::ledger::{Entry, Failure, Ledger, Outcome, Record};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
 use crate::net::{Peer, Stream, errno, unless_failed};
 use crate::pool::{Claimed, Pool};
 use crate::relay::{self, Ends, Meter, Workbench};
-use crate::route::{Found, Lead, Live, Shown};
+use crate::route::{Found, Lead, Live, Shown, Table};
 use crate::upstream::{self, DialError, Dialed};
 use crate::wire::proxy::{ALPN, SSL, UNIQUE_ID};
 
@@ -97,28 +97,46 @@ async fn link(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<L
 
 /// Finds out where the session goes, and reads no more of the client's bytes than that takes.
 async fn choose(ctx: &Context, entry: &Entry, inbound: &mut Inbound) -> Result<Lead, Failure> {
+    let at_once = {
+        let live = ctx.live.load(); // for a look that holds it against nobody; what waits takes its own hold
+        let table = live.routes(&entry.record().listener).ok_or(Failure::NoRoute)?;
+        judge(entry.record(), table, &inbound.head, inbound.facts.as_deref()).map(|found| lead(entry, table, found))
+    };
+    match at_once {
+        Some(lead) => {
+            entry.shown(inbound.facts.take());
+            Ok(lead)
+        }
+        None => Box::pin(choose_by_first_bytes(ctx, entry, inbound)).await,
+    }
+}
+
+/// The same for a session that has to show more of itself first.
+async fn choose_by_first_bytes(ctx: &Context, entry: &Entry, inbound: &mut Inbound) -> Result<Lead, Failure> {
     let live = ctx.live.load_full(); // one configuration for the whole choice, and not longer
     let record = entry.record();
     let table = live.routes(&record.listener).ok_or(Failure::NoRoute)?;
-    let authority = record.introduction().as_deref().and_then(Introduction::authority);
-    let judge = |head: &[u8], facts: Option<&Facts>| {
-        let (client, port, authority) = (record.client().ip(), record.local().port(), authority.as_deref());
-        let found = table.find(&Shown { client, port, facts, head, authority });
-        (found != Found::Undecided).then_some(found)
-    };
-    let found = match judge(&inbound.head, inbound.facts.as_deref()) {
-        Some(found) => Ok(found),
-        None => {
-            let by = record.started() + record.listener.settings().timeouts.sniff;
-            Box::pin(intake::sniff(inbound, by, &record.listener, judge)).await
-        }
-    };
+    let by = record.started() + record.listener.settings().timeouts.sniff;
+    let judge = |head: &[u8], facts: Option<&Facts>| judge(record, table, head, facts);
+    let found = intake::sniff(inbound, by, &record.listener, judge).await;
     entry.shown(inbound.facts.take());
-    let found = found?;
+    Ok(lead(entry, table, found?))
+}
+
+/// Which route takes a session that shows this; None while that is not known.
+fn judge(record: &Record, table: &Table, head: &[u8], facts: Option<&Facts>) -> Option<Found> {
+    let authority = record.introduction().and_then(Introduction::authority);
+    let (client, port, authority) = (record.client().ip(), record.local().port(), authority.as_deref());
+    let found = table.find(&Shown { client, port, facts, head, authority });
+    (found != Found::Undecided).then_some(found)
+}
+
+/// Where that route leads.
+fn lead(entry: &Entry, table: &Table, found: Found) -> Lead {
     if let Found::Route(index) = found {
         entry.matched(index);
     }
-    Ok(table.lead(found, record.client()))
+    table.lead(found, entry.record().client())
 }
 
 /// Holds a client, unread, until it leaves or the time for its handshake is over.
@@ -145,8 +163,8 @@ async fn reach(
     entry.routed(pool);
     let record = entry.record();
     let (introduction, facts) = (record.introduction(), record.facts());
-    let told = |kind| introduction.as_ref().and_then(|told| told.fields.as_ref()?.get(kind));
-    let authority = introduction.as_deref().and_then(Introduction::authority);
+    let told = |kind| introduction.and_then(|told| told.fields.as_ref()?.get(kind));
+    let authority = introduction.and_then(Introduction::authority);
     let secure = facts.as_ref().and_then(|facts| facts.secure.as_ref()).map(Secure::told);
     let caller = Caller {
         client: record.client(),

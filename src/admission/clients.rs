@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap, RandomState};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +47,46 @@ impl ClientKey {
     }
 }
 
+/// A client's key and its hash, which is worked out once for all that is to be done with it.
+#[derive(Debug, Clone, Copy)]
+struct Hashed {
+    key: ClientKey,
+    hash: u64,
+}
+
+impl PartialEq for Hashed {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Hashed {}
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Takes over a hash that is there already.
+#[derive(Debug, Default)]
+struct TakeOver(u64);
+
+impl Hasher for TakeOver {
+    fn write(&mut self, bytes: &[u8]) {
+        // Only whole hashes are written; anything else would have to be mixed in.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// What a client may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -64,9 +104,9 @@ pub(super) struct Clients {
 
 #[derive(Debug, Default)]
 struct Shard {
-    known: HashMap<ClientKey, Client>,
+    known: HashMap<Hashed, Client, BuildHasherDefault<TakeOver>>,
     /// Clients that had no session when they were put here, each once, and until when they are to be remembered.
-    resting: VecDeque<(ClientKey, u64)>,
+    resting: VecDeque<(Hashed, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +130,8 @@ impl Client {
 impl Clients {
     /// Lets one more session of a client in, or says which limit forbids it; then nothing is taken.
     pub(super) fn enter(&self, key: ClientKey, limits: Limits, now: u64) -> Result<(), Refused> {
-        let mut shard = self.shard(key);
-        shard.forget_rested(now);
+        let (mut shard, key) = self.shard(key);
+        shard.forget_rested(|| now);
         // Every limit is at least 1, so whoever is not known is let in.
         let client = shard.known.entry(key).or_default();
         if limits.max_connections.is_some_and(|max| client.sessions >= max) {
@@ -104,26 +144,31 @@ impl Clients {
         Ok(())
     }
 
-    /// One session of a client has ended; with a pace it is one that never was, and its turn is given back.
-    pub(super) fn leave(&self, key: ClientKey, never_was: Option<Pace>, now: u64) {
-        let mut shard = self.shard(key);
-        shard.leave(key, never_was, now);
+    /// One session of a client has ended; with a pace it is one that never was, and its turn is given back. The time is
+    /// asked only where it matters, which is where clients are remembered after their last session.
+    pub(super) fn leave(&self, key: ClientKey, never_was: Option<Pace>, now: impl Fn() -> u64) {
+        let (mut shard, key) = self.shard(key);
+        shard.leave(key, never_was, &now);
         shard.forget_rested(now);
     }
 
     /// What the sessions of a client, of which there is one, may move together.
     pub(super) fn buckets(&self, key: ClientKey) -> Option<Arc<Buckets>> {
-        self.shard(key).known.get_mut(&key).map(|client| client.buckets.get_or_insert_default().clone())
+        let (mut shard, key) = self.shard(key);
+        shard.known.get_mut(&key).map(|client| client.buckets.get_or_insert_default().clone())
     }
 
-    fn shard(&self, key: ClientKey) -> MutexGuard<'_, Shard> {
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where a client is kept, and its key there.
+    fn shard(&self, key: ClientKey) -> (MutexGuard<'_, Shard>, Hashed) {
+        let hash = self.hasher.hash_one(key);
+        // Other bits than those that tell places of a table apart, which are the first and the last.
+        let shard = (hash >> 32) as usize % SHARDS;
+        (self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner), Hashed { key, hash })
     }
 }
 
 impl Shard {
-    fn leave(&mut self, key: ClientKey, never_was: Option<Pace>, now: u64) {
+    fn leave(&mut self, key: Hashed, never_was: Option<Pace>, now: impl Fn() -> u64) {
         let Entry::Occupied(mut entry) = self.known.entry(key) else { return };
         let client = entry.get_mut();
         client.sessions = client.sessions.saturating_sub(1);
@@ -134,7 +179,7 @@ impl Shard {
             return;
         }
         let until = client.settled_at();
-        if until <= now {
+        if until == 0 || until <= now() {
             entry.remove();
             return;
         }
@@ -146,7 +191,11 @@ impl Shard {
     }
 
     /// Forgets some of those whose time is up.
-    fn forget_rested(&mut self, now: u64) {
+    fn forget_rested(&mut self, now: impl Fn() -> u64) {
+        if self.resting.is_empty() {
+            return;
+        }
+        let now = now();
         for _ in 0..STEP {
             match self.resting.front() {
                 Some((key, until)) if *until <= now => self.wake(*key, |client| client.settled_at() <= now),
@@ -172,7 +221,7 @@ impl Shard {
 
     /// Takes the first one, of this key, out of `resting`: it is forgotten if it is without a session and `may_go`, and
     /// put back at the end if only the latter is not so.
-    fn wake(&mut self, key: ClientKey, may_go: impl FnOnce(&Client) -> bool) {
+    fn wake(&mut self, key: Hashed, may_go: impl FnOnce(&Client) -> bool) {
         self.resting.pop_front();
         let Entry::Occupied(mut entry) = self.known.entry(key) else { return };
         match entry.get() {

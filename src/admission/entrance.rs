@@ -93,7 +93,7 @@ impl Entrance {
         let client = client.map(|client| self.enter_client(client, at)).transpose()?;
         let max = self.limit().unwrap_or(usize::MAX);
         if self.sessions.fetch_update(Relaxed, Relaxed, |sessions| (sessions < max).then_some(sessions + 1)).is_err() {
-            client.into_iter().for_each(|key| self.leave_client(key, false, at));
+            client.into_iter().for_each(|key| self.leave_client(key, false));
             return Err(Refused::MaxConnectionsListener);
         }
         // From here on dropping it gives everything back.
@@ -114,10 +114,10 @@ impl Entrance {
     }
 
     /// A client's session has ended, or never was.
-    fn leave_client(&self, key: ClientKey, was: bool, at: Instant) {
+    fn leave_client(&self, key: ClientKey, was: bool) {
         let pace = || self.rules.load().per_client.rate.map(Pace::new);
         let never_was = if was { None } else { pace() };
-        self.clients.leave(key, never_was, nanos(self.made, at));
+        self.clients.leave(key, never_was, || self.now());
     }
 }
 
@@ -150,7 +150,7 @@ impl Drop for Stay {
             entrance.rate.give_back();
         }
         if let Some(key) = self.client {
-            entrance.leave_client(key, self.settled, Instant::now());
+            entrance.leave_client(key, self.settled);
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     let known = record.progress();
     line.number("v", VERSION);
     line.short("ts", Some(&Rfc3339(SystemTime::now()).short()));
-    line.text("kind", Some(kind.as_str()));
+    line.word("kind", Some(kind.as_str()));
     line.short("id", Some(&record.id.short()));
     line.text("listener", Some(&record.listener.name));
     line.string("route", known.route.map(|route| format!("routes[{route}]")));
@@ -34,9 +34,9 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
     line.number("bytes_up", record.tally.bytes(Direction::Up));
     line.number("bytes_down", record.tally.bytes(Direction::Down));
     line.object("seconds", |line| spans(line, record, &known, lasted));
-    line.text("cause", outcome.map(|outcome| outcome.cause.as_str()));
-    line.text("side", outcome.map(|outcome| outcome.side.as_str()));
-    line.text("phase", outcome.map(|outcome| outcome.phase.as_str()));
+    line.word("cause", outcome.map(|outcome| outcome.cause.as_str()));
+    line.word("side", outcome.map(|outcome| outcome.side.as_str()));
+    line.word("phase", outcome.map(|outcome| outcome.phase.as_str()));
     line.bare("errno", outcome.and_then(|outcome| outcome.errno));
     line.finish()
 }
@@ -49,7 +49,7 @@ fn places(line: &mut Line, record: &Record, known: &Progress) {
     address(line, "local", Some(record.local()));
     address(line, "upstream_local", known.upstream_local());
     address(line, "backend_addr", known.target());
-    wishes(line, known.facts.as_deref(), record.introduction().as_deref());
+    wishes(line, known.facts.as_deref(), record.introduction());
 }
 
 fn address(line: &mut Line, key: &str, address: Option<impl Address>) {
@@ -76,7 +76,7 @@ fn wishes(line: &mut Line, facts: Option<&Facts>, told: Option<&Introduction>) {
 
 fn attempt(line: &mut Line, attempt: &Attempt) {
     line.text("backend", Some(&attempt.backend.name));
-    line.text("result", Some(attempt.result.as_str()));
+    line.word("result", Some(attempt.result.as_str()));
     line.seconds("seconds", Some(attempt.took()));
 }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 
 use crate::backend::Backend;
 use crate::intake::{Facts, Introduction};
@@ -53,7 +53,7 @@ pub struct Ledger {
 struct Shard {
     live: Mutex<Roll>,
     /// The worker's, once that makes its rounds.
-    clock: ArcSwapOption<IdleClock>,
+    clock: OnceBox<Arc<IdleClock>>,
 }
 
 impl Ledger {
@@ -123,7 +123,7 @@ impl Ledger {
     /// [`IdleClock::LONGEST_STEP`](crate::relay::IdleClock::LONGEST_STEP) and a round longer, and for as long as no round could
     /// be made.
     pub fn idle_for(&self, record: &Record) -> Duration {
-        match &*self.shards[record.worker()].clock.load() {
+        match self.shards[record.worker()].clock.get() {
             // Whoever waits for us to move its bytes is not idle.
             Some(clock) if !record.tally.is_paced() => {
                 clock.since(record.tally.stirred()).min(record.started().elapsed())
@@ -150,7 +150,7 @@ impl Ledger {
 
 impl Shard {
     fn now(&self) -> u64 {
-        self.clock.load().as_ref().map_or(1, |clock| clock.now())
+        self.clock.get().map_or(1, |clock| clock.now())
     }
 
     fn lock(&self) -> MutexGuard<'_, Roll> {
@@ -205,12 +205,16 @@ impl Entry {
 
     /// Notes for whom the peer connects, if it says so.
     pub fn introduced(&self, introduction: Option<Introduction>) {
-        self.record.introduced(introduction);
+        if let Some(introduction) = introduction {
+            self.record.introduced(introduction);
+        }
     }
 
     /// Notes what the client shows of what it wants, if anyone looked.
     pub fn shown(&self, facts: Option<Box<Facts>>) {
-        self.record.shown(facts);
+        if let Some(facts) = facts {
+            self.record.shown(facts);
+        }
     }
 
     /// Notes which of its listener's routes takes the session, counted from 0.

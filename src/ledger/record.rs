@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use atomic_waker::AtomicWaker;
+use once_cell::race::OnceBox;
 
 use crate::backend::Backend;
 use crate::intake::{Facts, Introduction};
@@ -72,7 +72,7 @@ pub struct Record {
     /// When its last interval line was due, by the worker's clock of idleness; 0 is never.
     pub(super) logged_at: AtomicU64,
     /// For whom the peer connects, if it says so: one word in the record of those that do not.
-    introduction: ArcSwapOption<Introduction>,
+    introduction: OnceBox<Introduction>,
     progress: Mutex<Progress>,
 }
 
@@ -155,7 +155,7 @@ impl Record {
         started: Instant,
         worker: usize,
     ) -> Self {
-        let cells = listener.route_cells(&Arc::from(""));
+        let cells = listener.route_cells("");
         Self {
             id,
             ends: Pair::new(local, peer),
@@ -165,7 +165,7 @@ impl Record {
             sample: fastrand::f32(),
             closed: AtomicBool::new(false),
             logged_at: AtomicU64::new(0),
-            introduction: ArcSwapOption::empty(),
+            introduction: OnceBox::new(),
             progress: Mutex::new(Progress {
                 facts: None,
                 route: None,
@@ -212,12 +212,12 @@ impl Record {
 
     /// The client's address: the peer's, until PROXY protocol says otherwise. Every reader reads this one.
     pub fn client(&self) -> Peer {
-        self.introduction.load().as_ref().map_or_else(|| self.peer(), |told| told.client)
+        self.introduction().map_or_else(|| self.peer(), |told| told.client)
     }
 
     /// What the peer says of the client for whom it connects.
-    pub fn introduction(&self) -> Option<Arc<Introduction>> {
-        self.introduction.load_full()
+    pub fn introduction(&self) -> Option<&Introduction> {
+        self.introduction.get()
     }
 
     /// What the client shows of what it wants, if anyone looked.
@@ -246,12 +246,13 @@ impl Record {
         }
     }
 
-    pub(super) fn introduced(&self, introduction: Option<Introduction>) {
-        self.introduction.store(introduction.map(Arc::new));
+    /// Nobody is introduced twice: the first word counts.
+    pub(super) fn introduced(&self, introduction: Introduction) {
+        let _ = self.introduction.set(Box::new(introduction));
     }
 
-    pub(super) fn shown(&self, facts: Option<Box<Facts>>) {
-        self.progress().facts = facts.map(Arc::from);
+    pub(super) fn shown(&self, facts: Box<Facts>) {
+        self.progress().facts = Some(facts.into());
     }
 
     pub(super) fn matched(&self, route: usize) {

@@ -106,12 +106,12 @@ impl ListenerLive {
     }
 
     /// The cells of its sessions to `pool`, `""` for those that have none yet.
-    pub fn route_cells(&self, pool: &Arc<str>) -> Arc<RouteCells> {
+    pub fn route_cells(&self, pool: &str) -> Arc<RouteCells> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cells) = routes.get(pool) {
             return cells.clone();
         }
-        routes.entry(pool.clone()).or_insert_with(|| Arc::new(RouteCells::new(self.workers))).clone()
+        routes.entry(pool.into()).or_insert_with(|| Arc::new(RouteCells::new(self.workers))).clone()
     }
 
     /// One consistent reading of what came, what was refused, what has ended and what is left.

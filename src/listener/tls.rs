@@ -1,7 +1,10 @@
 //! TLS of one listener: what is in force, handshakes under way, and what is counted of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -15,6 +18,8 @@ use crate::tls::{OwnSecrets, Server};
 #[derive(Debug)]
 pub struct LiveTls {
     server: ArcSwapOption<Server>,
+    /// Whether there is one: what nearly all sessions ask, and cheaper to know.
+    on: AtomicBool,
     under_way: AtomicUsize,
     current: AtomicBool,
     results: [Counter; HandshakeResult::ALL.len()],
@@ -37,6 +42,7 @@ impl LiveTls {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             server: ArcSwapOption::empty(),
+            on: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             current: AtomicBool::new(true),
             results: Default::default(),
@@ -46,12 +52,15 @@ impl LiveTls {
 
     /// What new connections meet; None is no TLS.
     pub fn server(&self) -> Option<Arc<Server>> {
-        self.server.load_full()
+        if self.on.load(Acquire) { self.server.load_full() } else { None }
     }
 
     /// What new connections meet from now on. Its files are as they are on disk.
     pub fn put(&self, server: Option<Arc<Server>>) {
+        let on = server.is_some();
         self.server.store(server);
+        // After it: whoever reads this finds the server, too.
+        self.on.store(on, Release);
         self.current.store(true, Relaxed);
     }
 

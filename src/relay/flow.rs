@@ -367,7 +367,13 @@ impl Flow {
     fn write(&self, bytes: &[u8], to: &Stream, meter: &Meter<'_>) -> Result<usize, Fault> {
         let mut done = 0;
         while done < bytes.len() {
-            match to.try_write_in(&bytes[done..], &mut meter.bench.records()) {
+            let left = &bytes[done..];
+            // Only TLS makes anything of it first.
+            let written = match to.plain() {
+                Some(socket) => socket.try_write(left),
+                None => to.try_write_in(left, &mut meter.bench.records()),
+            };
+            match written {
                 Ok(n) => {
                     meter.moved(self.direction, Engine::Copy, n);
                     done += n;

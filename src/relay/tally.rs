@@ -158,9 +158,12 @@ impl Tally {
         self.finished.store(self.finished.load(Relaxed) | 1 << direction as u8, Relaxed);
     }
 
-    fn stamp(&self, moment: &AtomicU64) {
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    /// Marks a moment as now, and says when that is.
+    fn stamp(&self, moment: &AtomicU64) -> Instant {
+        let now = Instant::now();
+        let nanos = u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX);
         moment.store(nanos.max(1), Relaxed);
+        now
     }
 }
 
@@ -208,17 +211,16 @@ impl Meter<'_> {
     }
 
     fn first_byte(&self, direction: Direction) {
-        self.tally.stamp(&self.tally.first[direction as usize]);
+        let now = self.tally.stamp(&self.tally.first[direction as usize]);
         if direction == Direction::Down
             && let Some(took) = self.tally.backend_first_byte()
         {
             let (backend, pool) = (self.backend(), self.place.pool());
             pool.cells.first_byte.observe(took);
             backend.cells.first_byte_seconds.add(took);
-            backend.observe(took, Instant::now());
+            backend.observe(took, now);
             if self.tally.witness() {
-                let late = pool.first_byte_within().is_some_and(|within| took > within)
-                    && !self.bench.was_held_up(Instant::now());
+                let late = pool.first_byte_within().is_some_and(|within| took > within) && !self.bench.was_held_up(now);
                 pool.witness(backend, !late);
             }
         }

@@ -20,8 +20,8 @@ pub enum Form {
 /// Strings are escaped so that no value can end a line, begin a key, or speak to a terminal, and cut
 /// at the line's limit.
 ///
-/// Every session has one, so what its keys and values mostly are is put together without the machinery of `write!`, and keys
-/// known to the compiler are so where they are written: what calls [`Line::key`] is inlined for that.
+/// Every session has one, so what its keys and values mostly are is put together without the machinery of `write!`, and
+/// where a key is known to the compiler its bytes are stored without a loop: what calls `key` is inlined for that.
 #[derive(Debug)]
 pub struct Line {
     form: Form,
@@ -59,7 +59,7 @@ impl Line {
     }
 
     /// A string that is there already; `None` is null.
-    #[inline]
+    #[inline(always)]
     pub fn text(&mut self, key: &str, value: Option<&str>) {
         self.key(key);
         match value {
@@ -68,12 +68,23 @@ impl Line {
         }
     }
 
+    /// A word of this program, which needs no escape; `None` is null.
+    #[inline(always)]
+    pub fn word(&mut self, key: &str, value: Option<&'static str>) {
+        debug_assert!(value.is_none_or(is_plain));
+        self.key(key);
+        match value {
+            Some(value) => self.quoted_plain(value.as_bytes()),
+            None => self.null(),
+        }
+    }
+
     /// A string of digits and the like; `None` is null.
-    #[inline]
+    #[inline(always)]
     pub fn short(&mut self, key: &str, value: Option<&Short>) {
         self.key(key);
         match value {
-            Some(value) => self.quoted_short(value),
+            Some(value) => self.quoted_plain(value.as_bytes()),
             None => self.null(),
         }
     }
@@ -88,7 +99,7 @@ impl Line {
     }
 
     /// A number.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self, key: &str, value: u64) {
         self.key(key);
         let mut text = Short::new();
@@ -97,7 +108,7 @@ impl Line {
     }
 
     /// A span in seconds, to the microsecond; `None` is null.
-    #[inline]
+    #[inline(always)]
     pub fn seconds(&mut self, key: &str, value: Option<Duration>) {
         self.key(key);
         match value {
@@ -148,7 +159,7 @@ impl Line {
     }
 
     /// Keys are words of this program; only values are anyone else's.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         if self.form == Form::Text {
             return self.key_of_text(key);
@@ -183,9 +194,9 @@ impl Line {
         self.out.push(b'"');
     }
 
-    fn quoted_short(&mut self, value: &Short) {
+    fn quoted_plain(&mut self, value: &[u8]) {
         self.out.push(b'"');
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(value);
         self.out.push(b'"');
     }
 
@@ -197,7 +208,7 @@ impl Line {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn null(&mut self) {
         self.out.extend_from_slice(b"null");
     }
@@ -223,7 +234,7 @@ struct Escape<'a> {
 
 impl fmt::Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.left && is_plain(text.as_bytes()) {
+        if text.len() <= self.left && is_plain(text) {
             self.left -= text.len();
             self.out.extend_from_slice(text.as_bytes());
             return Ok(());
@@ -254,11 +265,21 @@ impl Escape<'_> {
     }
 }
 
-/// Whether it is printable ASCII that needs no escape. All of it is looked at, which takes several bytes at a time.
-fn is_plain(text: &[u8]) -> bool {
-    let plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
-    text.iter().fold(true, |all, byte| all & plain(*byte))
+/// Whether it is printable ASCII that needs no escape.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// Of each byte, whether it is that.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
 
 /// Characters that end a line or turn its direction for whoever reads it. All are within four digits.
 fn turns_text(c: char) -> bool {
@@ -282,6 +303,15 @@ mod tests {
             line.seconds("total", Some(Duration::from_micros(1_500_001)));
             line.seconds("queue", None);
         });
+        line.word("side", Some("proxy"));
+        line.word("cause", None);
+        let mut short = Short::new();
+        [7, 42, 1234, 65_535].iter().for_each(|number| {
+            short.decimal(*number);
+            short.push(b':');
+        });
+        line.short("digits", Some(&short));
+        line.short("no_digits", None);
         line.bare("last", Some(true));
         String::from_utf8(line.finish()).unwrap()
     }
@@ -292,7 +322,8 @@ mod tests {
             sample(Form::Json),
             concat!(
                 r#"{"v":1,"name":"a \"b\"\n","none":null,"tries":[{"backend":"x"},{"backend":"y"}],"empty":[],"#,
-                r#""seconds":{"total":1.500001,"queue":null},"last":true}"#,
+                r#""seconds":{"total":1.500001,"queue":null},"side":"proxy","cause":null,"#,
+                r#""digits":"7:42:1234:65535:","no_digits":null,"last":true}"#,
                 "\n"
             )
         );
@@ -300,7 +331,8 @@ mod tests {
             sample(Form::Text),
             concat!(
                 r#"v=1 name="a \"b\"\n" none=null tries.0.backend="x" tries.1.backend="y" empty=[] "#,
-                "seconds.total=1.500001 seconds.queue=null last=true\n"
+                "seconds.total=1.500001 seconds.queue=null side=\"proxy\" cause=null ",
+                "digits=\"7:42:1234:65535:\" no_digits=null last=true\n"
             )
         );
     }

@@ -47,7 +47,7 @@ fn each_client_has_its_own_sessions() {
     assert_eq!([1, 2, 3].map(|_| clients.enter(one, at_most(2), 0).is_ok()), [true, true, false]);
     assert_eq!(clients.enter(one, at_most(2), 0), Err(Refused::MaxConnectionsClient));
     assert_eq!(clients.enter(other, at_most(2), 0), Ok(()));
-    clients.leave(one, None, 0);
+    clients.leave(one, None, || 0);
     assert_eq!(clients.enter(one, at_most(2), 0), Ok(()));
     assert_eq!(clients.enter(one, at_most(1), 0), Err(Refused::MaxConnectionsClient), "a lower limit ends nobody");
 }
@@ -59,7 +59,7 @@ fn whoever_has_nothing_is_forgotten_at_once() {
         clients.enter(v4(number), ANY, 0).expect("no limit");
     }
     assert_eq!(remembered(&clients), 1000);
-    (0..1000).for_each(|number| clients.leave(v4(number), None, 0));
+    (0..1000).for_each(|number| clients.leave(v4(number), None, || 0));
     assert_eq!(remembered(&clients), 0);
 }
 
@@ -68,7 +68,7 @@ fn a_rate_is_remembered_after_the_last_session_until_it_no_longer_matters() {
     let clients = Clients::default();
     let visit = |now| {
         let let_in = clients.enter(v4(1), paced(2), now);
-        let_in.inspect(|()| clients.leave(v4(1), None, now))
+        let_in.inspect(|()| clients.leave(v4(1), None, || now))
     };
     assert_eq!([0, 0, 0].map(|now| visit(now).is_ok()), [true, true, false]);
     assert_eq!(visit(SECOND / 3), Err(Refused::RateClient));
@@ -77,7 +77,7 @@ fn a_rate_is_remembered_after_the_last_session_until_it_no_longer_matters() {
     // Whoever comes to that place of the table later finds nobody there.
     for number in 2..200 {
         clients.enter(v4(number), ANY, 3 * SECOND).expect("no limit");
-        clients.leave(v4(number), None, 3 * SECOND);
+        clients.leave(v4(number), None, || 3 * SECOND);
     }
     assert_eq!(remembered(&clients), 0);
 }
@@ -87,7 +87,7 @@ fn a_session_that_never_was_takes_nothing_of_the_rate() {
     let clients = Clients::default();
     for _ in 0..10 {
         clients.enter(v4(1), paced(1), 0).expect("it never was");
-        clients.leave(v4(1), NonZeroU64::new(1).map(Pace::new), 0);
+        clients.leave(v4(1), NonZeroU64::new(1).map(Pace::new), || 0);
     }
     assert_eq!(remembered(&clients), 0);
 }
@@ -101,7 +101,7 @@ fn a_flood_is_bounded_and_neither_frees_the_busy_nor_locks_out_the_innocent() {
     clients.enter(busy, both, 0).expect("its first");
     for number in 0..300_000 {
         assert_eq!(clients.enter(v4(number), both, 0), Ok(()), "innocent");
-        clients.leave(v4(number), None, 0);
+        clients.leave(v4(number), None, || 0);
         if number % 1000 == 0 {
             assert_eq!(clients.enter(busy, both, 0), Err(Refused::MaxConnectionsClient));
         }
@@ -119,7 +119,7 @@ fn whoever_comes_again_rests_from_then_on() {
     let clients = Clients::default();
     let visit = |number: u32, rate, now| {
         clients.enter(v4(number), paced(rate), now).expect("within its rate");
-        clients.leave(v4(number), None, now);
+        clients.leave(v4(number), None, || now);
     };
     visit(0, 1000, 0);
     for number in 1..200_000 {
@@ -128,9 +128,26 @@ fn whoever_comes_again_rests_from_then_on() {
             visit(0, 1000, 0);
         }
     }
-    let shard = clients.shard(v4(0));
-    let due = shard.known.get(&v4(0)).map(|client| client.full_at);
+    let (shard, key) = clients.shard(v4(0));
+    let due = shard.known.get(&key).map(|client| client.full_at);
     assert_eq!(due, Some(10 * SECOND / 1000), "all of its ten visits are known");
+}
+
+#[test]
+fn clients_whose_hashes_are_alike_are_told_apart() {
+    let mut known = HashMap::<Hashed, u32, BuildHasherDefault<TakeOver>>::default();
+    for number in 0..9 {
+        known.insert(Hashed { key: v4(number), hash: 7 }, number);
+    }
+    assert!((0..9).all(|number| known.get(&Hashed { key: v4(number), hash: 7 }) == Some(&number)));
+}
+
+#[test]
+fn where_nobody_is_remembered_nobody_asks_for_the_time() {
+    let clients = Clients::default();
+    clients.enter(v4(1), ANY, 0).expect("no limit");
+    clients.leave(v4(1), None, || panic!("it is of no use"));
+    assert!(clients.shards.iter().all(|shard| shard.lock().expect("no panic").known.is_empty()));
 }
 
 #[derive(Debug, Clone)]
@@ -177,7 +194,7 @@ proptest! {
                 Deed::Leave(which, undone) if !inside.is_empty() => {
                     let who = inside.swap_remove(which % inside.len());
                     let never_was = limits.pace.filter(|_| undone);
-                    clients.leave(v4(who), never_was, now);
+                    clients.leave(v4(who), never_was, || now);
                     if let Some((sessions, full_at)) = known.get_mut(&who) {
                         *sessions -= 1;
                         *full_at = never_was.map_or(*full_at, |pace| pace.give_back(*full_at));
@@ -186,7 +203,7 @@ proptest! {
                 Deed::Leave(..) => {}
             }
         }
-        inside.into_iter().for_each(|who| clients.leave(v4(who), None, now));
+        inside.into_iter().for_each(|who| clients.leave(v4(who), None, || now));
         for shard in &clients.shards {
             let shard = shard.lock().expect("no panic");
             prop_assert!(shard.known.values().all(|client| client.sessions == 0 && client.rests));

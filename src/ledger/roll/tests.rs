@@ -128,7 +128,7 @@ fn a_long_roll_is_looked_through_in_steps_and_its_room_is_given_back() {
 fn a_session_is_idle_only_by_its_worker_s_clock() {
     let (listener, ledger) = (listener(), Ledger::new(1, AccessLogs::default()));
     let clock = Arc::<crate::relay::IdleClock>::default();
-    ledger.shards[0].clock.store(Some(clock.clone()));
+    ledger.shards[0].clock.set(clock.clone().into()).expect("the first");
     let started = Instant::now() - std::time::Duration::from_secs(60);
     let record = Record::new(SessionId(1), listener, (Peer::Unix, Peer::Unix), started, 0);
     record.tally.stir(clock.now());
