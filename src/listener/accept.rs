@@ -1,14 +1,19 @@
 //! The accept loop: one a worker and address.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::ListenerLive;
+use super::seldom::Seldom;
+use super::shortage::{Shortage, classify};
 use crate::admission::{Gate, Permit, turn_away};
 use crate::config::plan::{ListenerTcp, Others, RefuseWith};
 use crate::drain::{Lifecycle, Stage};
@@ -70,18 +75,24 @@ pub struct Acceptor {
     life: Arc<Lifecycle>,
 }
 
-/// The pause after the first failing accept; doubled while it goes on failing.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// After an accept that failed for the client's reasons.
-const ABORTED_PAUSE: Duration = Duration::from_millis(1);
-/// Between warnings of one loop: a shortage fails many accepts, with successes between them.
-const WARNINGS: Duration = Duration::from_secs(10);
+/// Clients that are let in before other tasks have a turn, and before orders are looked for again: less than a millisecond.
+const BATCH: usize = 32;
+/// After each of the first few of a batch a look whether there are more costs less than an accept in vain.
+const LOOKS: usize = 8;
 /// However many still arrive, the queue of a closing socket is emptied for no longer than this.
 const EMPTYING: Duration = Duration::from_secs(2);
-/// Long enough not to spin, short enough to accept within a second of relief.
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A handshake that was under way when new ones were refused ends within a round trip; this covers a slow one.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+
+/// What the loop has to do next.
+enum Next {
+    /// To end.
+    End,
+    /// To follow new orders.
+    Follow,
+    /// To accept.
+    Accept,
+}
 
 impl Acceptor {
     /// An accept loop to be, which follows `orders`; without anyone left to give them it closes.
@@ -102,44 +113,84 @@ impl Acceptor {
     /// Only if the socket cannot be registered with this thread's runtime.
     pub async fn run(mut self, socket: BoundSocket, serve: impl Fn(Accepted)) -> io::Result<()> {
         let socket = Incoming::new(socket)?;
-        let mut ending = pin!(ending(self.life.clone(), self.later.clone()));
-        let mut pause = SHORTEST_PAUSE;
-        let mut warned = None;
+        let mut news = Seldom::new(self.news());
+        let mut shortage = Shortage::default();
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut ending => break,
-                Ok(()) = self.later.changed() => {
+            let accepted = match next(&mut news, &socket).await {
+                Ok(Next::End) => break,
+                Ok(Next::Follow) => {
                     self.follow(&socket);
+                    news = Seldom::new(self.news());
                     continue;
                 }
-                accepted = socket.accept() => accepted,
+                Ok(Next::Accept) => self.accept_batch(&socket, &mut shortage, &serve).await,
+                Err(error) => Err(error),
             };
-            match accepted {
-                Ok(arrived) => {
-                    pause = SHORTEST_PAUSE;
-                    let mut admitted = pin!(self.admit(arrived, &serve));
-                    tokio::select! {
-                        biased;
-                        () = &mut admitted => {}
-                        // Full, with `overflow: wait`: the wait for a place goes on, and newcomers are
-                        // held back now, not when a place is free at last.
-                        () = &mut ending => {
-                            if !self.is_handed_over() {
-                                self.hold_back(&socket);
-                            }
-                            admitted.await;
-                            break;
-                        }
-                    }
-                }
-                Err(error) => pause = self.failed(&error, pause, &mut warned).await,
+            if let Err(error) = accepted {
+                shortage.wait(&self.orders.listener, &error).await;
             }
         }
         if !self.is_handed_over() {
             self.empty_queue(&socket, &serve).await;
         }
         Ok(())
+    }
+
+    /// Waits for whatever is not a client.
+    fn news(&self) -> impl Future<Output = Next> + use<> {
+        let (life, mut orders) = (self.life.clone(), self.later.clone());
+        async move {
+            tokio::select! {
+                biased;
+                () = ending(life, orders.clone()) => Next::End,
+                Ok(()) = orders.changed() => Next::Follow,
+            }
+        }
+    }
+
+    /// Lets in clients that wait: all of them, or a batch and then others have a turn.
+    ///
+    /// # Errors
+    /// An accept failed.
+    async fn accept_batch(
+        &self,
+        socket: &Incoming,
+        shortage: &mut Shortage,
+        serve: &impl Fn(Accepted),
+    ) -> io::Result<()> {
+        for number in 1..=BATCH {
+            let arrived = match socket.try_accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                result => result?,
+            };
+            shortage.is_over();
+            let waited = self.admit_while_open(socket, arrived, serve).await;
+            if waited || number <= LOOKS && socket.is_empty() {
+                return Ok(());
+            }
+        }
+        yield_now().await;
+        Ok(())
+    }
+
+    /// Lets in or refuses a client; true if that took a wait, in which there may have been news.
+    async fn admit_while_open(&self, socket: &Incoming, arrived: Arrived, serve: &impl Fn(Accepted)) -> bool {
+        let mut admitted = pin!(self.admit(arrived, serve));
+        if poll_once(admitted.as_mut()).await.is_ready() {
+            return false;
+        }
+        // Full, with `overflow: wait`: the wait for a place goes on, and newcomers are held back now, not when a place is
+        // free at last.
+        tokio::select! {
+            biased;
+            () = &mut admitted => return true,
+            () = ending(self.life.clone(), self.later.clone()) => {}
+        }
+        if !self.is_handed_over() {
+            self.hold_back(socket);
+        }
+        admitted.await;
+        true
     }
 
     fn is_handed_over(&self) -> bool {
@@ -185,12 +236,16 @@ impl Acceptor {
         let listener = &self.orders.listener;
         let header_by = self.trust(peer, at)?;
         let client = header_by.is_none().then_some(peer);
-        let permit = Permit::take(&self.gate, &listener.entrance, client, at).await?;
-        let waited = at.elapsed();
-        if waited > Duration::from_millis(1) {
-            listener.cells.accept_paused.add(waited);
-        }
-        Ok((permit, header_by))
+        let mut taking = pin!(Permit::take(&self.gate, &listener.entrance, client, at));
+        let permit = match poll_once(taking.as_mut()).await {
+            Poll::Ready(taken) => taken,
+            Poll::Pending => {
+                let taken = taking.await;
+                listener.cells.accept_paused.add(at.elapsed());
+                taken
+            }
+        };
+        Ok((permit?, header_by))
     }
 
     /// By when this peer must say for whom it connects, if it is one that does.
@@ -218,26 +273,6 @@ impl Acceptor {
             _ => listener.entrance.refuse_with(),
         };
         turn_away(stream, manner, at + listener.settings().timeouts.handshake, || self.gate.hold());
-    }
-
-    /// Counts a failing accept, waits if waiting helps, and gives the next pause.
-    async fn failed(&self, error: &io::Error, pause: Duration, warned: &mut Option<Instant>) -> Duration {
-        let class = classify(error);
-        let cells = &self.orders.listener.cells;
-        cells.accept_errors[class as usize].inc();
-        if class == AcceptError::Aborted {
-            // A client that left costs nothing. But a machine that forbids accepting says the same,
-            // again and again, and that must not spin.
-            sleep(ABORTED_PAUSE).await;
-            return SHORTEST_PAUSE;
-        }
-        if warned.is_none_or(|at| at.elapsed() > WARNINGS) {
-            *warned = Some(Instant::now());
-            tracing::warn!(listener = %self.orders.listener.name, class = class.as_str(), %error, "cannot accept; trying again");
-        }
-        sleep(pause).await;
-        cells.accept_paused.add(pause);
-        (pause * 2).min(LONGEST_PAUSE)
     }
 
     /// Lets no newcomer into the queue. A unix socket's file is gone by now, which does the same.
@@ -274,6 +309,23 @@ impl Acceptor {
     }
 }
 
+/// Waits for news or for clients, and hears of news first.
+///
+/// # Errors
+/// This thread's runtime ends.
+async fn next(news: &mut Seldom<impl Future<Output = Next>>, socket: &Incoming) -> io::Result<Next> {
+    poll_fn(|cx| match news.poll(cx) {
+        Poll::Ready(next) => Poll::Ready(Ok(next)),
+        Poll::Pending => socket.poll_ready(cx).map_ok(|()| Next::Accept),
+    })
+    .await
+}
+
+/// Whether a future is ready at once.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
 /// Waits until the process drains, or the orders say close, or nobody gives any more.
 async fn ending(life: Arc<Lifecycle>, mut orders: watch::Receiver<Orders>) {
     tokio::select! {
@@ -282,41 +334,5 @@ async fn ending(life: Arc<Lifecycle>, mut orders: watch::Receiver<Orders>) {
     }
 }
 
-/// Tells a shortage of ours from a client that left.
-pub(crate) fn classify(error: &io::Error) -> AcceptError {
-    use rustix::io::Errno;
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE) => AcceptError::Descriptors,
-        Some(Errno::NOBUFS | Errno::NOMEM) => AcceptError::Memory,
-        // accept(2) passes on pending network errors of the new socket; all of these are the client's.
-        Some(
-            Errno::CONNABORTED
-            | Errno::PROTO
-            | Errno::NETDOWN
-            | Errno::NOPROTOOPT
-            | Errno::HOSTDOWN
-            | Errno::NONET
-            | Errno::HOSTUNREACH
-            | Errno::OPNOTSUPP
-            | Errno::NETUNREACH
-            | Errno::PERM
-            | Errno::INTR,
-        ) => AcceptError::Aborted,
-        _ => AcceptError::Other,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::io::Errno;
-
-    #[test]
-    fn a_client_that_left_is_not_a_shortage() {
-        let class = |errno: Errno| classify(&io::Error::from(errno));
-        assert_eq!(class(Errno::MFILE), AcceptError::Descriptors);
-        assert_eq!(class(Errno::NOBUFS), AcceptError::Memory);
-        assert_eq!(class(Errno::CONNABORTED), AcceptError::Aborted);
-        assert_eq!(class(Errno::INVAL), AcceptError::Other);
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@
 
 mod accept;
 mod grumble;
+mod seldom;
+mod shortage;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -16,9 +18,9 @@ use crate::config::plan::{Listener, RelayMode};
 use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
 use crate::net::Peer;
 
-pub(crate) use accept::classify;
 pub use accept::{Accepted, Acceptor, Fate, Orders};
 pub use grumble::Grumble;
+pub(crate) use shortage::classify;
 pub use tls::{LiveTls, UnderWay};
 
 /// A listener's name, counts and tunables, held by its sessions and written by reload.

@@ -1,15 +1,20 @@
 //! A listening socket of one thread's runtime, and who comes.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::{BoundSocket, Family, Peer, Plain, Stream};
+
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// A listening socket.
 #[derive(Debug)]
@@ -45,11 +50,33 @@ impl Incoming {
         self.socket.get_ref()
     }
 
+    /// Ready when clients may be waiting; the caller's task is woken by the next one that comes.
+    ///
+    /// # Errors
+    /// This thread's runtime ends.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_read_ready(cx).map_ok(drop)
+    }
+
     /// The next client. Cancel safe.
     ///
     /// # Errors
-    /// The kernel's; or the client is gone, or cannot be registered with this thread's runtime.
+    /// As for [`Incoming::try_accept`], but for `WouldBlock`.
     pub async fn accept(&self) -> io::Result<Arrived> {
+        loop {
+            poll_fn(|cx| self.poll_ready(cx)).await?;
+            match self.try_accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The next client, if one waits.
+    ///
+    /// # Errors
+    /// The kernel's, `WouldBlock` if nobody waits; or the client is gone, or cannot be registered with this thread's runtime.
+    pub fn try_accept(&self) -> io::Result<Arrived> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let once = |socket: &BoundSocket| match socket {
             BoundSocket::Tcp(socket) => {
@@ -60,8 +87,20 @@ impl Incoming {
             }
             BoundSocket::Unix(socket) => Ok((accept_with(socket, flags)?, Peer::Unix)),
         };
-        let (socket, peer) = self.socket.async_io(Interest::READABLE, once).await?;
+        let (socket, peer) = self.socket.try_io(Interest::READABLE, once)?;
         self.arrived(socket, peer)
+    }
+
+    /// Whether nobody waits, after which [`Incoming::poll_ready`] waits for the next one. It costs an eighth of an accept
+    /// that finds nobody: for that the kernel makes a socket and a file before it looks.
+    pub fn is_empty(&self) -> bool {
+        // The kernel answers it from the queue that accept(2) takes from, so that nobody is in it who is not told of later.
+        let look = |socket: &BoundSocket| match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&NO_TIME)) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            // If it fails, accept(2) will say why.
+            Ok(_) | Err(_) => Ok(()),
+        };
+        self.socket.try_io(Interest::READABLE, look).is_err()
     }
 
     fn arrived(&self, socket: OwnedFd, peer: Peer) -> io::Result<Arrived> {
