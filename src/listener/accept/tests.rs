@@ -42,7 +42,7 @@ impl Stage {
         let bound = bind(&BindAddress::Ip(([127, 0, 0, 1], 0).into()), 1, &settings.tcp).expect("a port");
         let Some(BoundSocket::Tcp(socket)) = bound.sockets.into_iter().next() else { panic!("a socket") };
         let address = socket.local_addr().expect("bound");
-        let tcp = settings.tcp.clone();
+        let tcp = settings.tcp;
         let orders = Orders { listener: Arc::new(ListenerLive::new(settings, 1)), tcp, fate: Fate::Open };
         let (gate, life) = (Arc::new(Gate::new(limit, overflow)), Arc::default());
         Self { socket, address, orders: watch::Sender::new(orders), gate, life, served: Arc::default() }
