@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::admission::Entrance;
 use crate::config::plan::{Listener, RelayMode};
-use crate::metrics::{AcceptError, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
+use crate::metrics::{AcceptError, Cause, Closed, Counter, DURATION_BOUNDS, Histogram, Refused, RouteCells, Seconds};
 use crate::net::Peer;
 
 pub use accept::{Accepted, Acceptor, Fate, Orders};
@@ -116,6 +116,12 @@ impl ListenerLive {
         routes.entry(pool.into()).or_insert_with(|| Arc::new(RouteCells::new(self.workers))).clone()
     }
 
+    /// How many of its sessions have ended for this cause.
+    pub fn ended(&self, cause: Cause) -> u64 {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.values().map(|cells| cells.closed.of(cause)).sum()
+    }
+
     /// One consistent reading of what came, what was refused, what has ended and what is left.
     pub fn census(&self) -> Census {
         let routes: Vec<_> = {
@@ -182,7 +188,7 @@ pub struct RouteCensus {
     /// Its cells, for the bytes.
     pub cells: Arc<RouteCells>,
     /// Ends by cause, side and phase, without zeroes.
-    pub closed: Vec<((crate::metrics::Cause, crate::metrics::Side, crate::metrics::Phase), u64)>,
+    pub closed: Vec<((Cause, crate::metrics::Side, crate::metrics::Phase), u64)>,
 }
 
 /// Limits on time as living sessions read them: milliseconds, 0 is off.

@@ -151,6 +151,11 @@ impl Closed {
         self.0[(cause as usize * SIDES + side as usize) * PHASES + phase as usize].inc();
     }
 
+    /// How many ended for this cause. A small part of the cube, for whoever asks often and for many.
+    pub fn of(&self, cause: Cause) -> u64 {
+        self.0.iter().skip(cause as usize * SIDES * PHASES).take(SIDES * PHASES).map(Counter::get).sum()
+    }
+
     /// All counters that are not zero, each read once.
     pub fn read(&self) -> Vec<((Cause, Side, Phase), u64)> {
         let place = |i: usize| (Cause::ALL[i / PHASES / SIDES], Side::ALL[i / PHASES % SIDES], Phase::ALL[i % PHASES]);
@@ -207,6 +212,11 @@ mod tests {
         let read = closed.read();
         assert_eq!(read.len(), Cause::ALL.len() * SIDES * PHASES);
         assert!(read.iter().all(|(_, count)| *count == 1));
+        closed.inc(Cause::NoBackend, Side::Proxy, Phase::Connect);
+        for &cause in Cause::ALL {
+            let all = (SIDES * PHASES) as u64 + u64::from(cause == Cause::NoBackend);
+            assert_eq!(closed.of(cause), all, "{cause:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::BackendId;
 use crate::metrics::{Cause, ConnectFailure, LATENCY_BOUNDS};
-use crate::route::Live;
+use crate::route::{Listening, Live};
 
 use super::guard::Reading;
 
@@ -48,10 +48,8 @@ impl Meter {
             (member.backend.id, blamed.map(|reason| member.backend.cells.failures[*reason as usize].get()).sum())
         });
         self.total.failures += grown(&mut self.failures, failures.collect());
-        let no_backend = live.listeners.iter().map(|(name, listening)| {
-            let ends = listening.live.census().routes.into_iter().flat_map(|route| route.closed);
-            (name.clone(), ends.filter(|((cause, ..), _)| *cause == Cause::NoBackend).map(|(_, count)| count).sum())
-        });
+        let ended = |(name, listening): (&Arc<str>, &Listening)| (name.clone(), listening.live.ended(Cause::NoBackend));
+        let no_backend = live.listeners.iter().map(ended);
         self.total.no_backend += grown(&mut self.no_backend, no_backend.collect());
         for (name, pool) in &live.pools {
             let (cumulative, _) = pool.cells.connect.read();
