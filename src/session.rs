@@ -177,7 +177,7 @@ async fn reach(
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
         ssl: secure.as_deref().or(told(SSL)),
     };
-    let mut dialing = pin!(upstream::dial(pool, &ctx.connector, caller, |event| entry.heard(event)));
+    let mut dialing = pin!(upstream::dial(pool, &ctx.connector, &caller, |event| entry.heard(event)));
     let dialing = pin!(unless_left(entry, client, head, dialing.as_mut()));
     let dialed = unless_failed(client, dialing).await.map_err(Failure::ClientFailed)??;
     entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
@@ -218,7 +218,6 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
-    use tower::util::BoxCloneSyncService;
 
     use super::*;
     use crate::admission::Gate;
@@ -303,11 +302,11 @@ mod tests {
         }
     }
 
-    fn connector<F>(dial: impl Fn(Dial) -> F + Clone + Send + Sync + 'static) -> Connector
+    fn connector<F>(dial: impl Fn(Dial) -> F + Send + Sync + 'static) -> Connector
     where
         F: Future<Output = Result<Stream, ConnectError>> + Send + 'static,
     {
-        BoxCloneSyncService::new(tower::service_fn(dial))
+        Connector::new(dial)
     }
 
     async fn expect_reset(client: &mut TcpStream) {

@@ -1,22 +1,26 @@
 //! The connector: one address, one attempt, a stream or the reason why not.
 //!
-//! A tower `Service`, so that what sessions and probes dial through can be layered and replaced (tests: refuse, hang,
-//! slow). Layers, outermost first: the time limit of the attempt, TLS, the request for it, the header that names
-//! the client, the socket. It is always called through `oneshot` on a clone.
+//! What sessions and probes dial through can be replaced: tests put in what refuses, hangs or is slow. The limit on an
+//! attempt's time is the same for all, and covers whatever they do. That of a running proxy connects a socket, and only
+//! for those that want it goes on to the header that names the client, the request for TLS, and TLS.
 
 mod preamble;
 mod secure;
 mod socket;
 mod source;
 mod starttls;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::plan::{Starttls, StreamTcp};
 use crate::metrics::ConnectFailure;
@@ -24,9 +28,53 @@ use crate::net::{Peer, Stream, Target};
 
 pub use preamble::Caller;
 pub use secure::Secure;
+use system::System;
 
-/// What dials: requests in, connected streams out.
-pub type Connector = BoxCloneSyncService<Dial, Stream, ConnectError>;
+/// What sessions and probes dial through; one for all of them.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Connect>);
+
+impl Connector {
+    /// One that makes attempts so.
+    pub fn new(connect: impl Connect + 'static) -> Self {
+        Self(Arc::new(connect))
+    }
+
+    /// Makes an attempt that begins at `now`. Cancel safe: dropping the future closes what it has opened.
+    ///
+    /// # Errors
+    /// It failed, or was not done within `dial.timeout`, whatever it was doing.
+    pub async fn dial(&self, dial: &Dial, now: Instant) -> Result<Stream, ConnectError> {
+        let attempt = timeout_at(now + dial.timeout, self.0.connect(dial));
+        attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None)))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// How attempts are made: by the system, or as a test has it.
+pub trait Connect: Send + Sync {
+    /// Makes an attempt, with no limit on time. Dropping the future must close what it has opened.
+    fn connect<'a>(&'a self, dial: &'a Dial) -> Connecting<'a>;
+}
+
+/// An attempt under way.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send + 'a>>;
+
+/// Functions make attempts, too; they are given a copy of what is wanted.
+impl<F, A> Connect for F
+where
+    F: Fn(Dial) -> A + Send + Sync,
+    A: Future<Output = Result<Stream, ConnectError>> + Send + 'static,
+{
+    fn connect<'a>(&'a self, dial: &'a Dial) -> Connecting<'a> {
+        Box::pin(self(dial.clone()))
+    }
+}
 
 /// One attempt.
 #[derive(Debug, Clone)]
@@ -47,14 +95,19 @@ pub struct Dial {
     pub speaks: bool,
     /// Socket options.
     pub tcp: StreamTcp,
-    /// For how long, all layers together.
+    /// For how long, all that it takes together.
     pub timeout: Duration,
 }
 
 impl Dial {
-    /// Whether something is written as soon as it is connected: bytes of the client, or what one of the layers says first.
+    /// Whether something is written as soon as it is connected: bytes of the client, or what is said before them.
     fn speaks_first(&self) -> bool {
-        self.speaks || self.preamble.is_some() || self.secure.is_some()
+        self.speaks || self.greets()
+    }
+
+    /// Whether something is said before the session's first byte.
+    fn greets(&self) -> bool {
+        self.preamble.is_some() || self.starttls.is_some() || self.secure.is_some()
     }
 }
 
@@ -78,33 +131,5 @@ impl ConnectError {
 
 /// The connector of a running proxy.
 pub fn system() -> Connector {
-    let layers = ServiceBuilder::new()
-        .layer_fn(within_timeout)
-        .layer_fn(secure::shake_hands)
-        .layer_fn(starttls::ask)
-        .layer_fn(preamble::send_first);
-    BoxCloneSyncService::new(layers.service(socket::connector()))
-}
-
-/// A connector, or some layers of one.
-pub(crate) trait Dials:
-    Service<Dial, Response = Stream, Error = ConnectError, Future: Send + 'static> + Clone + Send + Sync + 'static
-{
-}
-
-impl<S> Dials for S where
-    S: Service<Dial, Response = Stream, Error = ConnectError, Future: Send + 'static> + Clone + Send + Sync + 'static
-{
-}
-
-/// The layer that ends an attempt when its time is up, whatever it is doing.
-fn within_timeout(inner: impl Dials) -> impl Dials {
-    tower::service_fn(move |dial: Dial| {
-        let inner = inner.clone();
-        async move {
-            // Not made outside and moved in here: that would take room for it twice.
-            let attempt = timeout(dial.timeout, inner.oneshot(dial));
-            attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None)))
-        }
-    })
+    Connector::new(System::new())
 }

@@ -6,9 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use tower::ServiceExt;
-
-use super::{ConnectError, Dial, Dials};
+use super::ConnectError;
 use crate::config::plan::{SendProxy, Starttls};
 use crate::metrics::ConnectFailure;
 use crate::net::{Peer, Stream};
@@ -86,19 +84,9 @@ fn nowhere(like: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// The layer that sends an attempt's preamble as soon as there is a stream, and before anyone else has the stream.
-pub(super) fn send_first(inner: impl Dials) -> impl Dials {
-    tower::service_fn(move |dial: Dial| {
-        let inner = inner.clone();
-        async move {
-            let preamble = dial.preamble.clone();
-            let stream = inner.oneshot(dial).await?;
-            if let Some(preamble) = preamble {
-                write_all(&stream, &preamble).await.map_err(unsent)?;
-            }
-            Ok(stream)
-        }
-    })
+/// Sends an attempt's preamble, whole.
+pub(super) async fn send(stream: &Stream, preamble: &[u8]) -> Result<(), ConnectError> {
+    write_all(stream, preamble).await.map_err(unsent)
 }
 
 fn unsent(error: io::Error) -> ConnectError {
@@ -121,16 +109,14 @@ pub(super) async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::time::timeout;
 
-    use super::super::within_timeout;
     use super::*;
-    use crate::config::plan::{Congestion, StreamTcp};
-    use crate::net::{Target, arm_reset};
+    use crate::net::arm_reset;
 
     const NOBODY: Caller<'_> = Caller {
         speaks: false,
@@ -182,30 +168,6 @@ mod tests {
         assert_eq!((v2(false, true).len(), v2(true, true).len()), (16 + 7, 16 + 19 + 7));
     }
 
-    /// Both layers over a socket that is connected already.
-    async fn dial(stream: Stream, preamble: &[u8], timeout: Duration) -> Result<Stream, ConnectError> {
-        let stream = Arc::new(Mutex::new(Some(stream)));
-        let inner = tower::service_fn(move |_: Dial| {
-            let stream = stream.lock().expect("sound").take().expect("dialled once");
-            async { Ok::<_, ConnectError>(stream) }
-        });
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
-        let (target, source) = (Target::Ip(address("127.0.0.1:9")), Arc::default());
-        let preamble = Some(preamble.into());
-        let dial = Dial {
-            target,
-            source,
-            transparent: None,
-            preamble,
-            starttls: None,
-            secure: None,
-            speaks: false,
-            tcp,
-            timeout,
-        };
-        within_timeout(send_first(inner)).oneshot(dial).await
-    }
-
     /// Fills what the kernel holds for `stream`; returns how much that was.
     async fn fill(stream: &Stream) -> usize {
         poll_fn(|cx| stream.poll_write_ready(cx)).await.expect("connected");
@@ -228,17 +190,9 @@ mod tests {
             theirs.read_to_end(&mut heard).await.expect("readable");
             assert!(heard[filled..] == expected, "{} bytes after {filled}", heard.len() - filled);
         });
-        drop(dial(ours, &preamble, Duration::from_secs(20)).await.expect("sent"));
+        timeout(Duration::from_secs(20), send(&ours, &preamble)).await.expect("in time").expect("sent");
+        drop(ours);
         reader.await.expect("as expected");
-    }
-
-    #[tokio::test]
-    async fn a_backend_that_takes_no_preamble_is_given_up_when_time_is_up() {
-        let (ours, _theirs) = UnixStream::pair().expect("a pair");
-        let ours = Stream::try_from(ours).expect("room in the runtime");
-        fill(&ours).await;
-        let result = dial(ours, b"PROXY", Duration::from_millis(50)).await;
-        assert_eq!(result.err(), Some(ConnectError::new(ConnectFailure::Timeout, None)));
     }
 
     #[tokio::test]
@@ -250,9 +204,8 @@ mod tests {
         arm_reset(&theirs).expect("an option");
         drop(theirs);
         ours.readable().await.expect("the reset has arrived");
-        let error = dial(Stream::try_from(ours).expect("room in the runtime"), b"PROXY", Duration::from_secs(5))
-            .await
-            .expect_err("a dead socket");
+        let ours = Stream::try_from(ours).expect("room in the runtime");
+        let error = send(&ours, b"PROXY").await.expect_err("a dead socket");
         assert_eq!(error.reason, ConnectFailure::Proxy);
         assert!(error.errno.is_some());
     }

@@ -8,11 +8,10 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tower::ServiceExt;
 
-use super::{ConnectError, Dial, Dials};
+use super::ConnectError;
 use crate::metrics::ConnectFailure;
-use crate::net::{Secured, Stream, Unsecured};
+use crate::net::{Secured, Stream, Target, Unsecured};
 
 /// How TLS is spoken with one backend.
 #[derive(Clone)]
@@ -31,26 +30,38 @@ impl fmt::Debug for Secure {
     }
 }
 
-/// The layer that shakes hands as soon as the preamble is sent.
-pub(super) fn shake_hands(inner: impl Dials) -> impl Dials {
-    let made = Instant::now();
-    let quiet_until = Arc::new(AtomicU64::new(0));
-    tower::service_fn(move |dial: Dial| {
-        let inner = inner.clone();
-        let quiet_until = quiet_until.clone();
-        async move {
-            let (secure, target) = (dial.secure.clone(), dial.target.clone());
-            let stream = inner.oneshot(dial).await?;
-            let Some(secure) = secure else { return Ok(stream) };
-            // Boxed, so that a connection in the clear does not carry, and move, the room that a handshake takes.
-            Box::pin(secure_stream(stream, &secure)).await.map_err(|error| {
-                if may_say(made, &quiet_until) {
-                    tracing::warn!(%target, name = %secure.name.to_str(), %error, "no TLS with a backend");
-                }
-                failed(&error)
-            })
-        }
-    })
+/// Shakes hands with backends, and complains of those with which it cannot.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    /// When this was made, and the second from which the next complaint may be said.
+    made: Instant,
+    quiet_until: AtomicU64,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self { made: Instant::now(), quiet_until: AtomicU64::new(0) }
+    }
+}
+
+impl Handshakes {
+    /// The stream inside TLS.
+    pub(super) async fn shake(&self, stream: Stream, secure: &Secure, target: &Target) -> Result<Stream, ConnectError> {
+        secure_stream(stream, secure).await.map_err(|error| {
+            if self.may_complain() {
+                tracing::warn!(%target, name = %secure.name.to_str(), %error, "no TLS with a backend");
+            }
+            failed(&error)
+        })
+    }
+
+    /// A few times a minute, however often it happens.
+    fn may_complain(&self) -> bool {
+        const PAUSE_SECONDS: u64 = 10;
+        let (now, until) = (self.made.elapsed().as_secs(), self.quiet_until.load(Relaxed));
+        let mine = || self.quiet_until.compare_exchange(until, now + PAUSE_SECONDS, Relaxed, Relaxed).is_ok();
+        now >= until && mine()
+    }
 }
 
 async fn secure_stream(stream: Stream, secure: &Secure) -> Result<Stream, Unsecured> {
@@ -60,7 +71,7 @@ async fn secure_stream(stream: Stream, secure: &Secure) -> Result<Stream, Unsecu
             let secured = Secured::connect(socket, config, secure.name.clone()).await?;
             Ok(Stream::Tls(Box::new(secured)))
         }
-        // What is inside TLS already came from a layer that tests put there.
+        // No step before this one puts it inside TLS.
         secured @ Stream::Tls(_) => Ok(secured),
     }
 }
@@ -71,11 +82,4 @@ fn failed(error: &Unsecured) -> ConnectError {
         Unsecured::Refused(_) | Unsecured::Left => None,
     };
     ConnectError { reason: ConnectFailure::Tls, errno, words: Some(error.to_string().into()) }
-}
-
-/// A few times a minute, however often it happens.
-fn may_say(made: Instant, quiet_until: &AtomicU64) -> bool {
-    const PAUSE_SECONDS: u64 = 10;
-    let (now, until) = (made.elapsed().as_secs(), quiet_until.load(Relaxed));
-    now >= until && quiet_until.compare_exchange(until, now + PAUSE_SECONDS, Relaxed, Relaxed).is_ok()
 }

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -12,33 +11,22 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::source::Turns;
-use super::{ConnectError, Dial, Dials};
+use super::{ConnectError, Dial};
 use crate::metrics::ConnectFailure;
 use crate::net::{
     Family, Peer, Plain, Stream, SystemCongestion, Target, bind_source, delay_ack, prepare_stream, set_transparent,
 };
 
-/// Connects sockets, with no limit on time.
-pub(super) fn connector() -> impl Dials {
-    let turns = Arc::new(Turns::new());
-    let system = SystemCongestion::ask();
-    tower::service_fn(move |dial: Dial| {
-        let turns = turns.clone();
-        async move {
-            let result = match &dial.target {
-                Target::Ip(address) => connect_tcp(*address, &dial, (&turns, system)).await,
-                Target::Unix(path) => connect_unix(path).await,
-            };
-            result.map_err(|error| ConnectError::new(classify(&error), error.raw_os_error()))
-        }
-    })
+/// A connected socket, with no limit on time.
+pub(super) async fn connect(dial: &Dial, turns: &Turns, system: SystemCongestion) -> Result<Stream, ConnectError> {
+    let result = match &dial.target {
+        Target::Ip(address) => connect_tcp(*address, dial, turns, system).await,
+        Target::Unix(path) => connect_unix(path).await,
+    };
+    result.map_err(|error| ConnectError::new(classify(&error), error.raw_os_error()))
 }
 
-async fn connect_tcp(
-    address: SocketAddr,
-    dial: &Dial,
-    (turns, system): (&Turns, SystemCongestion),
-) -> io::Result<Stream> {
+async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns, system: SystemCongestion) -> io::Result<Stream> {
     let source = match dial.transparent {
         Some(client) => of_client(client, address).map(Some),
         None => turns.next(&dial.source, address),
@@ -129,7 +117,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use rustix::net::sockopt::tcp_congestion;
-    use tower::ServiceExt;
 
     use super::*;
     use crate::config::plan::{Congestion, CongestionName, StreamTcp};
@@ -149,7 +136,7 @@ mod tests {
             tcp: StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion },
             timeout: Duration::from_secs(5),
         };
-        let reached = connector().oneshot(dial).await;
+        let reached = connect(&dial, &Turns::default(), SystemCongestion::ask()).await;
         (backend, reached)
     }
 

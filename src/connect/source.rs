@@ -16,13 +16,15 @@ pub(super) struct Turns {
     quiet_until: AtomicU64,
 }
 
+impl Default for Turns {
+    fn default() -> Self {
+        Self { taken: Mutex::default(), made: Instant::now(), quiet_until: AtomicU64::new(0) }
+    }
+}
+
 impl Turns {
     /// Beyond so many targets all start over: addresses of host names come and go.
     const MOST_TARGETS: usize = 10_000;
-
-    pub(super) fn new() -> Self {
-        Self { taken: Mutex::default(), made: Instant::now(), quiet_until: AtomicU64::new(0) }
-    }
 
     /// The address to bind for an attempt on `target`, with port 0; None if there is nothing to choose from.
     ///
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn each_target_gets_the_addresses_of_its_family_in_turn() {
-        let turns = Turns::new();
+        let turns = Turns::default();
         let sources = ips(&["127.0.0.2", "::1", "127.0.0.3"]);
         let next = |to: &str| turns.next(&sources, target(to)).expect("a source").expect("a choice").to_string();
         let got: Vec<String> = (0..4).map(|_| next("127.0.0.1:80")).collect();
@@ -93,7 +95,7 @@ mod tests {
     /// Two targets dialled alternately would else each see one address only.
     #[test]
     fn turns_are_each_targets_own() {
-        let turns = Turns::new();
+        let turns = Turns::default();
         let sources = ips(&["127.0.0.2", "127.0.0.3"]);
         let (a, b) = (target("127.0.0.1:80"), target("127.0.0.1:81"));
         let got: Vec<_> = [a, b, a, b].map(|to| turns.next(&sources, to).expect("a source")).into();
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn targets_that_come_and_go_do_not_pile_up() {
-        let turns = Turns::new();
+        let turns = Turns::default();
         for port in 1..=u16::MAX {
             turns.turn(SocketAddr::from(([10, 0, 0, 1], port)));
         }
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_address_of_the_family_is_an_error_and_no_address_at_all_is_none() {
-        let turns = Turns::new();
+        let turns = Turns::default();
         let error = turns.next(&ips(&["127.0.0.2"]), target("[::1]:80")).expect_err("no IPv6");
         assert_eq!(error.to_string(), "`connect.source` has no IPv6 address");
         assert_eq!(turns.next(&[], target("[::1]:80")).expect("no wish"), None);
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_link_local_source_is_on_the_link_of_its_target() {
-        let next = Turns::new().next(&ips(&["fe80::1"]), target("[fe80::2%7]:80"));
+        let next = Turns::default().next(&ips(&["fe80::1"]), target("[fe80::2%7]:80"));
         assert_eq!(next.expect("a source"), Some(target("[fe80::1%7]:0")));
     }
 }

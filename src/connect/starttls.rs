@@ -3,29 +3,19 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 
-use tower::ServiceExt;
-
+use super::ConnectError;
 use super::preamble::write_all;
-use super::{ConnectError, Dial, Dials};
 use crate::config::plan::Starttls;
 use crate::metrics::ConnectFailure;
 use crate::net::Stream;
 use crate::wire::Malformed;
 use crate::wire::postgres::{SSL_REQUEST, answer};
 
-/// The layer that asks for TLS, where that is to be asked for, and gives the stream on when the backend is willing.
-pub(super) fn ask(inner: impl Dials) -> impl Dials {
-    tower::service_fn(move |dial: Dial| {
-        let inner = inner.clone();
-        async move {
-            let starttls = dial.starttls;
-            let stream = inner.oneshot(dial).await?;
-            match starttls {
-                None => Ok(stream),
-                Some(Starttls::Postgres) => postgres(&stream).await.map(|()| stream),
-            }
-        }
-    })
+/// Asks for TLS the way of `protocol`; Ok says that the backend is willing, and waits for the handshake.
+pub(super) async fn ask(stream: &Stream, protocol: Starttls) -> Result<(), ConnectError> {
+    match protocol {
+        Starttls::Postgres => postgres(stream).await,
+    }
 }
 
 async fn postgres(stream: &Stream) -> Result<(), ConnectError> {
@@ -71,36 +61,14 @@ fn unwilling(words: &str) -> ConnectError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::config::plan::{Congestion, StreamTcp};
-    use crate::net::Target;
-
     /// What comes of asking a backend that answers so; None if it is given the stream.
     async fn asked(answer: &[u8]) -> Option<ConnectError> {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let stream = Arc::new(Mutex::new(Some(Stream::try_from(ours).expect("room in the runtime"))));
-        let inner = tower::service_fn(move |_: Dial| {
-            let stream = stream.lock().expect("sound").take().expect("dialled once");
-            async { Ok::<_, ConnectError>(stream) }
-        });
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
-        let dial = Dial {
-            transparent: None,
-            target: Target::Ip("127.0.0.1:9".parse().expect("an address")),
-            source: Arc::default(),
-            preamble: None,
-            starttls: Some(Starttls::Postgres),
-            secure: None,
-            speaks: false,
-            tcp,
-            timeout: Duration::from_secs(5),
-        };
+        let stream = Stream::try_from(ours).expect("room in the runtime");
         theirs.write_all(answer).await.expect("sent");
         let closes = answer.is_empty();
         let server = tokio::spawn(async move {
@@ -109,7 +77,7 @@ mod tests {
             assert_eq!(request, SSL_REQUEST);
             (!closes).then_some(theirs)
         });
-        let result = ask(inner).oneshot(dial).await;
+        let result = ask(&stream, Starttls::Postgres).await;
         drop(server.await.expect("asked"));
         result.err()
     }

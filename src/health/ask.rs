@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
-use tower::ServiceExt;
 
 use super::{Line, Probe, ProbeError};
 use crate::connect::{ConnectError, Connector, Dial};
@@ -57,7 +56,7 @@ pub(super) async fn ask(connector: Connector, dial: Dial, probe: Arc<dyn Probe>)
     let started = Instant::now();
     let finished_late = probe.is_finished_late();
     let mut asking = Box::pin(async move {
-        let stream = connector.oneshot(dial).await.map_err(unreachable)?;
+        let stream = connector.dial(&dial, started.into()).await.map_err(unreachable)?;
         let mut line = Line::new(stream, address);
         line.verified = verified;
         let found = probe.check(&mut line).await;

@@ -230,12 +230,12 @@ mod tests {
     use std::sync::Mutex;
 
     use tokio::time::{advance, sleep, timeout};
-    use tower::util::BoxCloneSyncService;
 
     use super::*;
     use crate::config::plan::{Congestion, StreamTcp};
     use crate::connect::ConnectError;
     use crate::health::build;
+    use crate::metrics::ProbeResult;
     use crate::net::{Stream, Target};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -246,7 +246,7 @@ mod tests {
     /// Connects to everybody after `takes`.
     fn connector(takes: Duration, seen: &Seen) -> Connector {
         let seen = seen.clone();
-        BoxCloneSyncService::new(tower::service_fn(move |dial: Dial| {
+        Connector::new(move |dial: Dial| {
             let Target::Ip(address) = dial.target else { panic!("not a port") };
             seen.lock().expect("sound").push((Instant::now(), address.port()));
             async move {
@@ -255,7 +255,7 @@ mod tests {
                     Stream::try_from(tokio::net::UnixStream::pair().expect("a pair").0).expect("room in the runtime"),
                 )
             }
-        }))
+        })
     }
 
     fn schedule(jitter: f64) -> Option<Schedule> {
@@ -350,5 +350,15 @@ mod tests {
         assert_eq!(monitor.next().await.id, BackendId(0));
         assert!(started.elapsed() >= SECOND / 2, "that was the answer of the other port");
         assert_eq!(seen.lock().expect("sound").last().map(|(_, port)| *port), Some(2));
+    }
+
+    /// Whatever is put in place of the system is dialled through, and given up in time.
+    #[tokio::test(start_paused = true)]
+    async fn a_connector_that_hangs_is_given_up_in_time() {
+        let mut monitor = Monitor::new(Connector::new(|_| std::future::pending()), Arc::default());
+        monitor.follow(schedule(0.0), vec![subject(0, 1, true)]);
+        let report = timeout(2 * SECOND, monitor.next()).await.expect("within its limit");
+        let error = report.result.expect_err("nobody answered");
+        assert_eq!((error.result, &*error.words), (ProbeResult::Timeout, "no connection in time"));
     }
 }

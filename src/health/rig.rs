@@ -8,13 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tower::service_fn;
-use tower::util::BoxCloneSyncService;
 
 use super::ask::ask;
 use super::{Line, ProbeError, build, fixture};
 use crate::config::plan;
-use crate::connect::{ConnectError, Dial};
+use crate::connect::{ConnectError, Connector, Dial};
 use crate::metrics::ProbeResult;
 use crate::net::{Stream, Target};
 
@@ -98,10 +96,10 @@ where
     let (ours, theirs) = UnixStream::pair().unwrap();
     let story = tokio::spawn(story(Server(Box::new(theirs))));
     let ours = Arc::new(Mutex::new(Some(Stream::try_from(ours).unwrap())));
-    let connector = BoxCloneSyncService::new(service_fn(move |_: Dial| {
+    let connector = Connector::new(move |_: Dial| {
         let stream = ours.lock().unwrap().take().unwrap();
         async move { Ok::<_, ConnectError>(stream) }
-    }));
+    });
     let tcp =
         plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: plan::Congestion::System };
     let target = Target::Ip(([127, 0, 0, 1], 1).into());

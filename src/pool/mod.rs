@@ -216,9 +216,9 @@ impl Pool {
         granted
     }
 
-    /// How long an attempt may take before a second backend is raced against it.
-    pub fn hedge_after(&self) -> Option<Duration> {
-        match self.settings.load().connect.hedge_after? {
+    /// How long an attempt may take before a second backend is raced against it, if that is wanted and known.
+    pub fn hedge_after(&self, wanted: Option<Hedge>) -> Option<Duration> {
+        match wanted? {
             Hedge::After(delay) => Some(delay),
             Hedge::P95 => {
                 let nanos = self.connect_p95.load(Relaxed);

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 use super::{Dialed, Event};
 use crate::backend::Backend;
+use crate::config::plan;
 use crate::connect::{ConnectError, Connector, Dial};
 use crate::health::was_held_up;
 use crate::metrics::ConnectFailure;
+use crate::net::{Peer, Target};
 use crate::pool::{Lease, Pool};
 
 /// One attempt, for log and listing.
@@ -58,70 +59,111 @@ impl AttemptResult {
     }
 }
 
-/// One attempt, told however it ends.
-pub(super) async fn attempt(
-    pool: &Pool,
-    connector: &Connector,
-    dial: Dial,
-    lease: Lease,
-    heard: &impl Fn(Event),
-) -> Result<Dialed, ConnectError> {
-    let target = dial.target.clone();
-    let mut watch = Watch::new(pool, &lease, dial.timeout, heard);
-    let result = connector.clone().oneshot(dial).await;
-    match &result {
-        Ok(_) => watch.connected(),
-        Err(error) => watch.failed(error.reason),
+/// What the attempts of one session have in common.
+pub(super) struct Course<'a, H: Fn(Event)> {
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) connector: &'a Connector,
+    pub(super) settings: &'a plan::Pool,
+    /// What each attempt says first.
+    pub(super) preamble: Option<Arc<[u8]>>,
+    /// The client from whose address each attempt comes, if that is wanted.
+    pub(super) transparent: Option<Peer>,
+    /// What its client asked for in the clear before its TLS.
+    pub(super) starttls: Option<plan::Starttls>,
+    /// Whether it has said something.
+    pub(super) speaks: bool,
+    pub(super) heard: &'a H,
+}
+
+impl<'a, H: Fn(Event)> Course<'a, H> {
+    /// One attempt that begins at `now`, told however it ends.
+    pub(super) fn attempt(
+        &'a self,
+        lease: Lease,
+        target: Target,
+        limit: Duration,
+        now: Instant,
+    ) -> impl Future<Output = Result<Dialed, ConnectError>> + use<'a, H> {
+        let dial = self.dial(&lease, target, limit);
+        // Not an `async fn`, which keeps twice for as long as it runs what it is called with.
+        async move {
+            let watch = Watch::new(self, &lease, limit, now);
+            let result = self.connector.dial(&dial, now).await;
+            match &result {
+                Ok(_) => watch.connected(),
+                Err(error) => watch.failed(error.reason),
+            }
+            result.map(|stream| Dialed { stream, lease, target: dial.target })
+        }
     }
-    drop(watch);
-    result.map(|stream| Dialed { stream, lease, target })
+
+    fn dial(&self, lease: &Lease, target: Target, timeout: Duration) -> Dial {
+        Dial {
+            target,
+            source: self.settings.connect.source.clone(),
+            transparent: self.transparent,
+            preamble: self.preamble.clone(),
+            starttls: self.starttls.or(self.settings.starttls),
+            secure: lease.secure.clone(),
+            speaks: self.speaks,
+            tcp: self.settings.tcp,
+            timeout,
+        }
+    }
 }
 
 /// An attempt under way; told however it ends, also when it is dropped.
 struct Watch<'a, H: Fn(Event)> {
-    pool: &'a Pool,
-    backend: Arc<Backend>,
-    started: Instant,
+    course: &'a Course<'a, H>,
+    backend: &'a Arc<Backend>,
     /// How long it may take.
     limit: Duration,
-    heard: &'a H,
-    result: AttemptResult,
+    started: Instant,
+    told: bool,
 }
 
 impl<'a, H: Fn(Event)> Watch<'a, H> {
-    fn new(pool: &'a Pool, lease: &Lease, limit: Duration, heard: &'a H) -> Self {
-        let (backend, started) = (lease.backend().clone(), Instant::now());
-        Self { pool, backend, started, limit, heard, result: AttemptResult::Abandoned }
+    fn new(course: &'a Course<'a, H>, lease: &'a Lease, limit: Duration, started: Instant) -> Self {
+        Self { course, backend: lease.backend(), limit, started, told: false }
     }
 
-    fn connected(&mut self) {
-        let took = self.started.elapsed();
+    fn connected(mut self) {
+        let now = Instant::now();
+        let took = now - self.started;
         let cells = &self.backend.cells;
         cells.connections.inc();
         cells.connect_seconds.add(took);
         cells.connect_histogram.observe(took);
-        self.pool.cells.connect.observe(took);
-        self.backend.observe(took, Instant::now().into_std());
+        self.course.pool.cells.connect.observe(took);
+        self.backend.observe(took, now.into_std());
         self.backend.observe_success();
-        self.result = AttemptResult::Connected;
+        self.tell(AttemptResult::Connected, took);
     }
 
-    fn failed(&mut self, reason: ConnectFailure) {
+    fn failed(mut self, reason: ConnectFailure) {
+        let now = Instant::now();
+        let took = now - self.started;
         self.backend.cells.failures[reason as usize].inc();
         // What this machine lacks is not the backend's fault, nor is time in which it was stopped.
-        let ours = reason == ConnectFailure::Local
-            || reason == ConnectFailure::Timeout && was_held_up(self.started.elapsed(), self.limit);
+        let ours =
+            reason == ConnectFailure::Local || reason == ConnectFailure::Timeout && was_held_up(took, self.limit);
         if !ours {
-            self.backend.observe_failure(Instant::now().into_std());
-            self.pool.witness(&self.backend, false);
+            self.backend.observe_failure(now.into_std());
+            self.course.pool.witness(self.backend, false);
         }
-        self.result = AttemptResult::Failed(reason);
+        self.tell(AttemptResult::Failed(reason), took);
+    }
+
+    fn tell(&mut self, result: AttemptResult, took: Duration) {
+        self.told = true;
+        (self.course.heard)(Event::Attempted(Attempt::new(self.backend.clone(), result, took)));
     }
 }
 
 impl<H: Fn(Event)> Drop for Watch<'_, H> {
     fn drop(&mut self) {
-        let (backend, result) = (self.backend.clone(), self.result);
-        (self.heard)(Event::Attempted(Attempt::new(backend, result, self.started.elapsed())));
+        if !self.told {
+            self.tell(AttemptResult::Abandoned, self.started.elapsed());
+        }
     }
 }

@@ -14,12 +14,12 @@ use crate::backend::BackendId;
 use crate::backoff;
 use crate::balance::{Draw, Facts, hash_key};
 use crate::config::plan;
-use crate::connect::{Caller, ConnectError, Connector, Dial};
+use crate::connect::{Caller, ConnectError, Connector};
 use crate::metrics::Unavailable;
-use crate::net::{Peer, Stream, Target};
+use crate::net::{Stream, Target};
 use crate::pool::{Lease, NoLease, Pool, QueueError};
 
-use attempt::attempt;
+use attempt::Course;
 pub use attempt::{Attempt, AttemptResult};
 
 /// A connected backend, held.
@@ -69,47 +69,48 @@ pub enum DialError {
 pub async fn dial(
     pool: &Arc<Pool>,
     connector: &Connector,
-    caller: Caller<'_>,
+    caller: &Caller<'_>,
     heard: impl Fn(Event),
 ) -> Result<Dialed, DialError> {
     let settings = pool.settings();
-    let facts = Facts { client: caller.client, local: caller.local, server_name: caller.server_name };
-    let key = settings.policy.hash.map_or(0, |spec| hash_key(&spec, &facts));
-    pool.earn(Instant::now().into_std());
-    let lease = first_lease(pool, &settings, key, &heard).await?;
-    let deadline = Instant::now() + settings.connect.deadline;
-    let preamble = settings.connect.send_proxy.map(|send| caller.preamble(send));
-    let chase = Chase {
+    let facts = || Facts { client: caller.client, local: caller.local, server_name: caller.server_name };
+    let key = settings.policy.hash.map_or(0, |spec| hash_key(&spec, &facts()));
+    let began = Instant::now();
+    pool.earn(began.into_std());
+    let (lease, now) = first_lease(pool, &settings, key, began, &heard).await?;
+    let course = Course {
         pool,
         connector,
         settings: &settings,
-        key,
-        preamble,
+        preamble: settings.connect.send_proxy.map(|send| caller.preamble(send)),
         transparent: settings.connect.transparent.then_some(caller.client),
         starttls: caller.asked,
         speaks: caller.speaks,
-        deadline,
         heard: &heard,
-        tried: Vec::new(),
     };
+    let deadline = now + settings.connect.deadline;
+    let mut chase = Chase { course: &course, key, now, deadline, tried: Vec::new() };
     chase.run(lease).await
 }
 
-/// The first lease: at once, or after a wait in the queue behind all who wait already.
+/// The first lease, and when it was had: at once, or after a wait in the queue behind all who wait already.
 async fn first_lease(
     pool: &Arc<Pool>,
     settings: &plan::Pool,
     key: u64,
+    now: Instant,
     heard: &impl Fn(Event),
-) -> Result<Lease, DialError> {
+) -> Result<(Lease, Instant), DialError> {
     let queued = settings.queue.is_some();
     let lease = match queued && pool.has_queue() && pool.is_usable() {
         true => Err(NoLease::Unavailable(Unavailable::Full)),
-        false => pool.lease(&draw(key, &[])),
+        false => pool.lease(&draw(key, &[], now)),
     };
     match lease {
-        Ok(lease) => Ok(lease),
-        Err(NoLease::Unavailable(Unavailable::Full)) if queued => wait(pool, key, heard).await,
+        Ok(lease) => Ok((lease, now)),
+        Err(NoLease::Unavailable(Unavailable::Full)) if queued => {
+            wait(pool, key, heard).await.map(|lease| (lease, Instant::now()))
+        }
         Err(NoLease::Unavailable(reason)) => Err(unavailable(pool, reason)),
         Err(NoLease::AllTried) => Err(unavailable(pool, Unavailable::Full)),
     }
@@ -162,62 +163,60 @@ fn unavailable(pool: &Pool, reason: Unavailable) -> DialError {
     DialError::Unavailable(reason)
 }
 
-fn draw(key: u64, tried: &[BackendId]) -> Draw<'_> {
-    Draw { key, entropy: fastrand::u64(..), now: Instant::now().into_std(), tried }
+fn draw(key: u64, tried: &[BackendId], now: Instant) -> Draw<'_> {
+    Draw { key, entropy: fastrand::u64(..), now: now.into_std(), tried }
 }
 
 /// One session's way through attempts.
 struct Chase<'a, H: Fn(Event)> {
-    pool: &'a Arc<Pool>,
-    connector: &'a Connector,
-    settings: &'a plan::Pool,
+    course: &'a Course<'a, H>,
     key: u64,
-    /// What each attempt says first.
-    preamble: Option<Arc<[u8]>>,
-    /// The client from whose address each attempt comes, if that is wanted.
-    transparent: Option<Peer>,
-    /// What its client asked for in the clear before its TLS.
-    starttls: Option<plan::Starttls>,
-    /// Whether it has said something.
-    speaks: bool,
+    /// The time as of the last wait: what happens between two of them takes none.
+    now: Instant,
     deadline: Instant,
-    heard: &'a H,
-    /// One entry an attempt.
+    /// Who was dialled in vain, once for each attempt, and whom a slow one is raced with.
     tried: Vec<BackendId>,
 }
 
-impl<'a, H: Fn(Event)> Chase<'a, H> {
-    async fn run(mut self, first: Lease) -> Result<Dialed, DialError> {
-        let mut lease = first;
+impl<H: Fn(Event)> Chase<'_, H> {
+    async fn run(&mut self, mut lease: Lease) -> Result<Dialed, DialError> {
         let mut errno = None;
         loop {
             let target = self.target_after_pause(&lease).await;
-            let timeout = self.settings.connect.timeout.min(self.left());
-            if timeout.is_zero() {
-                self.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
+            let limit = self.course.settings.connect.timeout.min(self.left());
+            if limit.is_zero() {
+                self.course.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
                 return Err(DialError::Failed(errno));
             }
-            errno = match self.attempt_hedged(lease, target, timeout).await {
+            let backend = lease.backend().id;
+            let result = match self.course.pool.hedge_after(self.course.settings.connect.hedge_after) {
+                None => self.course.attempt(lease, target, limit, self.now).await,
+                // Boxed: the room for two would be carried, and moved, by every session of every pool.
+                Some(patience) => Box::pin(self.race(lease, target, limit, patience)).await,
+            };
+            errno = match result {
                 Ok(dialed) => return Ok(dialed),
                 Err(error) => error.errno,
             };
+            self.now = Instant::now();
+            self.tried.push(backend);
             lease = self.next_lease().await.unwrap_or(Err(DialError::Failed(errno)))?;
         }
     }
 
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(self.now)
     }
 
     /// Where to dial this time. The same address is dialled again only after a pause; only a host name
     /// has other addresses, and they need none.
     async fn target_after_pause(&mut self, lease: &Lease) -> Target {
         let again = self.tried.iter().filter(|id| **id == lease.backend().id).count();
-        self.tried.push(lease.backend().id);
         if again >= lease.targets.len() {
-            let plan::Backoff { base, max } = self.settings.connect.backoff;
+            let plan::Backoff { base, max } = self.course.settings.connect.backoff;
             let pause = backoff::pause(base, max, again as u32 - 1, fastrand::u64(..));
             sleep(pause.min(self.left())).await;
+            self.now = Instant::now();
         }
         lease.targets[again % lease.targets.len()].clone()
     }
@@ -225,16 +224,17 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
     /// The next backend to try, if attempts and the budget allow one. Where the sound ones are only full and
     /// there is a queue, it is waited for.
     async fn next_lease(&mut self) -> Option<Result<Lease, DialError>> {
-        if self.tried.len() >= self.settings.connect.attempts as usize {
+        let Course { pool, settings, .. } = self.course;
+        if self.tried.len() >= settings.connect.attempts as usize {
             return None;
         }
-        let other = self.pool.lease(&draw(self.key, &self.tried));
-        let lease = other.or_else(|_| self.pool.lease(&draw(self.key, &[])));
+        let other = pool.lease(&draw(self.key, &self.tried, self.now));
+        let lease = other.or_else(|_| pool.lease(&draw(self.key, &[], self.now)));
         let waits = lease.as_ref().err() == Some(&NoLease::Unavailable(Unavailable::Full));
-        if lease.is_err() && !(waits && self.settings.queue.is_some()) {
+        if lease.is_err() && !(waits && settings.queue.is_some()) {
             return None;
         }
-        if !self.pool.may_retry(Instant::now().into_std()) {
+        if !pool.may_retry(self.now.into_std()) {
             return None;
         }
         let lease = match lease {
@@ -244,40 +244,36 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
                 Err(error) => return Some(Err(error)),
             },
         };
-        self.pool.cells.retries.inc();
+        pool.cells.retries.inc();
         Some(Ok(lease))
     }
 
     /// Queueing does not count against the deadline.
     async fn wait_again(&mut self) -> Result<Lease, DialError> {
-        let since = Instant::now();
-        let result = wait(self.pool, self.key, self.heard).await;
-        self.deadline += since.elapsed();
+        let result = wait(self.course.pool, self.key, self.course.heard).await;
+        let since = std::mem::replace(&mut self.now, Instant::now());
+        self.deadline += self.now - since;
         result
     }
 
-    /// One attempt, and a second one raced against it if it is slow and the pool hedges.
-    async fn attempt_hedged(&mut self, lease: Lease, target: Target, limit: Duration) -> Result<Dialed, ConnectError> {
-        let (pool, connector, tcp, heard) = (self.pool, self.connector, self.settings.tcp, self.heard);
-        let (source, preamble) = (self.settings.connect.source.clone(), self.preamble.clone());
-        let speaks = self.speaks;
-        let (transparent, starttls) = (self.transparent, self.starttls.or(self.settings.starttls));
-        let attempt = |lease: Lease, target, timeout| {
-            let (source, preamble, secure) = (source.clone(), preamble.clone(), lease.secure.clone());
-            let dial = Dial { target, source, transparent, preamble, starttls, secure, speaks, tcp, timeout };
-            attempt(pool, connector, dial, lease, heard)
-        };
-        let slow = lease.backend().clone();
-        let mut first = pin!(attempt(lease, target, limit));
-        let Some(patience) = pool.hedge_after() else { return first.await };
+    /// One attempt, and a second one raced against it if it is slow.
+    async fn race(
+        &mut self,
+        lease: Lease,
+        target: Target,
+        limit: Duration,
+        patience: Duration,
+    ) -> Result<Dialed, ConnectError> {
+        let (course, slow) = (self.course, lease.backend().clone());
+        let mut first = pin!(course.attempt(lease, target, limit, self.now));
         if let Ok(result) = timeout(patience, first.as_mut()).await {
             return result;
         }
-        let Some(other) = self.hedge_lease() else { return first.await };
+        self.now = Instant::now();
+        let Some(other) = self.hedge_lease(slow.id) else { return first.await };
         self.tried.push(other.backend().id);
-        let (target, limit) = (other.targets[0].clone(), self.settings.connect.timeout.min(self.left()));
-        // Boxed: room for it would be carried, and moved, by every session of every pool.
-        let mut second = Box::pin(attempt(other, target, limit));
+        let (target, limit) = (other.targets[0].clone(), course.settings.connect.timeout.min(self.left()));
+        let mut second = pin!(course.attempt(other, target, limit, self.now));
         let (result, won) = tokio::select! {
             biased;
             result = &mut first => match result {
@@ -292,17 +288,19 @@ impl<'a, H: Fn(Event)> Chase<'a, H> {
                 Err(_) => (first.await, false),
             },
         };
-        let counter = if won && result.is_ok() { &pool.cells.hedges_won } else { &pool.cells.hedges_lost };
+        let cells = &course.pool.cells;
+        let counter = if won && result.is_ok() { &cells.hedges_won } else { &cells.hedges_lost };
         counter.inc();
         result
     }
 
-    /// A backend to race: a different one, and only if attempts and the budget allow it.
-    fn hedge_lease(&self) -> Option<Lease> {
-        if self.tried.len() >= self.settings.connect.attempts as usize {
-            return None;
-        }
-        let other = self.pool.lease(&draw(self.key, &self.tried)).ok()?;
-        self.pool.may_hedge(Instant::now().into_std()).then_some(other)
+    /// A backend to race with `slow`: a different one, and only if attempts and the budget allow it.
+    fn hedge_lease(&mut self, slow: BackendId) -> Option<Lease> {
+        let Course { pool, settings, .. } = self.course;
+        self.tried.push(slow);
+        let may = self.tried.len() < settings.connect.attempts as usize;
+        let other = may.then(|| pool.lease(&draw(self.key, &self.tried, self.now)).ok()).flatten();
+        self.tried.pop(); // it is not tried in vain yet
+        other.filter(|_| pool.may_hedge(self.now.into_std()))
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::sleep;
-use tower::util::BoxCloneSyncService;
 
 use super::{Keeper, KeeperHandle, Tools};
 use crate::balance::{CATALOGUE, Draw};
@@ -29,7 +28,7 @@ struct World {
 impl World {
     fn connector(self: &Arc<Self>) -> Connector {
         let world = self.clone();
-        BoxCloneSyncService::new(tower::service_fn(move |dial: Dial| {
+        Connector::new(move |dial: Dial| {
             world.dialled.fetch_add(1, Relaxed);
             let Target::Ip(address) = dial.target else { panic!("not a port") };
             let sick = world.sick.lock().expect("sound").contains(&address.port());
@@ -40,7 +39,7 @@ impl World {
                         .expect("room in the runtime")),
                 }
             }
-        }))
+        })
     }
 }
 
