@@ -53,10 +53,10 @@ impl Drop for Place {
 pub(super) async fn ask(connector: Connector, dial: Dial, probe: Arc<dyn Probe>) -> (Result<(), ProbeError>, Duration) {
     let (limit, address) = (dial.timeout, dial.target.to_string());
     let verified = dial.secure.as_ref().is_some_and(|secure| secure.verifies);
-    let started = Instant::now();
+    let (started, now) = (Instant::now(), tokio::time::Instant::now());
     let finished_late = probe.is_finished_late();
     let mut asking = Box::pin(async move {
-        let stream = connector.dial(&dial, started.into()).await.map_err(unreachable)?;
+        let stream = connector.dial(&dial, now).await.map_err(unreachable)?;
         let mut line = Line::new(stream, address);
         line.verified = verified;
         let found = probe.check(&mut line).await;
