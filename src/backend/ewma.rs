@@ -21,7 +21,7 @@ use std::time::Duration;
 pub const TAU: Duration = Duration::from_secs(10);
 
 /// Time is kept in such ticks, as a wrapping 32-bit number: an age is right up to 248 days.
-const TICK_MILLIS: u128 = 10;
+const TICK_MILLIS: u64 = 10;
 /// What a failure multiplies the average by: one is forgiven after some 23 s, and of a few in a row each
 /// adds as much again.
 const FAILURE_FACTOR: f32 = 10.0;
@@ -40,7 +40,7 @@ pub(super) struct PeakEwma(AtomicU64);
 impl PeakEwma {
     /// Takes in that something took `took`. `now` counts from a moment that is always the same.
     pub(super) fn observe(&self, took: Duration, now: Duration) {
-        let sample = (took.as_nanos() as f32).clamp(MIN_NANOS, MAX_NANOS);
+        let sample = (took.as_secs() as f32 * 1e9 + took.subsec_nanos() as f32).clamp(MIN_NANOS, MAX_NANOS);
         self.update(|past| past.map_or(Past { nanos: sample, at: tick(now) }, |past| past.observe(sample, tick(now))));
     }
 
@@ -107,7 +107,7 @@ impl Past {
     /// The share of the past that is left, 0 to 1.
     fn fading(self, now: u32) -> f32 {
         let ticks = now.wrapping_sub(self.at).cast_signed().max(0);
-        let elapsed = Duration::from_millis(u64::from(ticks.unsigned_abs()) * TICK_MILLIS as u64);
+        let elapsed = Duration::from_millis(u64::from(ticks.unsigned_abs()) * TICK_MILLIS);
         (-elapsed.as_secs_f32() / TAU.as_secs_f32()).exp()
     }
 
@@ -130,7 +130,7 @@ fn penalty(past: Option<Past>, now: u32) -> f32 {
 }
 
 fn tick(now: Duration) -> u32 {
-    (now.as_millis() / TICK_MILLIS) as u32
+    (now.as_millis() as u64 / TICK_MILLIS) as u32
 }
 
 #[cfg(test)]

@@ -101,12 +101,14 @@ impl Backend {
 
     /// Whether it failed to connect a moment ago, so that others are to be picked first.
     pub fn is_suspect(&self, now: Instant) -> bool {
-        self.suspicion.holds(self.age(now))
+        !self.suspicion.is_clear() && self.suspicion.holds(self.age(now))
     }
 
     /// A session goes there in spite of what it failed; the others go on passing it over.
     pub fn try_suspect(&self, now: Instant) {
-        self.suspicion.try_again(self.age(now));
+        if !self.suspicion.is_clear() {
+            self.suspicion.try_again(self.age(now));
+        }
     }
 
     /// What those times say a session must reckon with; `None` until there was one.

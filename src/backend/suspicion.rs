@@ -25,10 +25,15 @@ impl Suspicion {
 
     /// An attempt succeeded.
     pub(super) fn clear(&self) {
-        // Nearly always it is clear already, and then the line stays shared between workers.
-        if self.0.load(Relaxed) != 0 {
+        // Where it is clear already the line stays shared between workers.
+        if !self.is_clear() {
             self.0.store(0, Relaxed);
         }
+    }
+
+    /// Whether nothing has failed since the last success, which is nearly always so.
+    pub(super) fn is_clear(&self) -> bool {
+        self.0.load(Relaxed) == 0
     }
 
     /// Whether others are to be picked first.

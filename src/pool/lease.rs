@@ -1,6 +1,7 @@
 //! A lease: one session's claim on one backend, given back when it is dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use tokio::time::timeout;
@@ -148,7 +149,7 @@ impl Pool {
         if member.backend.is_suspect(draw.now) && self.settings.load().queue.is_some() && choice.has_sound(draw) {
             return None;
         }
-        let hold = match self.settings.load().single_active {
+        let hold = match self.single_active.load(Relaxed) {
             // Another backend has sessions left: to this one that is as if it were full.
             true => Some(self.single.join(member.backend.id)?),
             false => None,
@@ -224,7 +225,7 @@ fn why_none(snapshot: &Snapshot, draw: &Draw<'_>) -> NoLease {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use std::sync::atomic::AtomicU32;
     use std::time::{Instant, SystemTime};
 
     use super::*;

@@ -65,7 +65,8 @@ pub struct Pool {
     /// Sessions that wait for a backend below its limit, with their keys.
     queue: Queue<u64, Lease>,
     budget: Budget,
-    /// With `single_active`: who has the sessions.
+    /// `single_active`: whether only one backend may have sessions, and which one has them.
+    single_active: AtomicBool,
     single: Single,
     /// Whether so few backends are up that all are used. The keeper writes it.
     fail_open: AtomicBool,
@@ -97,6 +98,7 @@ impl Pool {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             queue: Queue::default(),
             budget: Budget::default(),
+            single_active: AtomicBool::new(false),
             single: Single::default(),
             fail_open: AtomicBool::new(false),
             first_byte_within: AtomicU64::new(0),
@@ -115,6 +117,7 @@ impl Pool {
         let within = settings.health.passive.and_then(|passive| passive.first_byte_within);
         self.idle.store(idle, Relaxed);
         self.first_byte_within.store(within.map_or(0, |span| span.as_nanos() as u64), Relaxed);
+        self.single_active.store(settings.single_active, Relaxed);
         self.settings.store(Arc::new(settings));
     }
 
