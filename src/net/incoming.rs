@@ -113,3 +113,54 @@ impl Incoming {
         Ok(Arrived { stream, peer, local })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn is_told(incoming: &Incoming) {
+        let told = poll_fn(|cx| incoming.poll_ready(cx));
+        tokio::time::timeout(Duration::from_secs(5), told).await.expect("the runtime tells").unwrap();
+    }
+
+    /// A look finds whoever an accept would find, and what it says of nobody is not said of who comes after it.
+    async fn a_look_is_as_good_as_an_accept<C>(socket: BoundSocket, connect: impl Fn() -> C) {
+        let incoming = Incoming::new(socket).unwrap();
+        let mut first = connect();
+        is_told(&incoming).await;
+        for _ in 0..100 {
+            let _others = [connect(), connect()];
+            for left in [2, 1, 0] {
+                assert!(!incoming.is_empty(), "{left} and one more wait");
+                incoming.try_accept().unwrap();
+            }
+            assert!(incoming.is_empty());
+            assert_eq!(incoming.try_accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            first = connect();
+            is_told(&incoming).await;
+        }
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_look_at_tcp_is_as_good_as_an_accept() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        a_look_is_as_good_as_an_accept(BoundSocket::Tcp(socket), || TcpStream::connect(address).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_look_at_a_unix_socket_is_as_good_as_an_accept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let socket = UnixListener::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        a_look_is_as_good_as_an_accept(BoundSocket::Unix(socket), || UnixStream::connect(&path).unwrap()).await;
+    }
+}
