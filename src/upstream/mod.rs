@@ -179,28 +179,34 @@ struct Chase<'a, H: Fn(Event)> {
 }
 
 impl<H: Fn(Event)> Chase<'_, H> {
-    async fn run(&mut self, mut lease: Lease) -> Result<Dialed, DialError> {
-        let mut errno = None;
-        loop {
-            let target = self.target_after_pause(&lease).await;
-            let limit = self.course.settings.connect.timeout.min(self.left());
-            if limit.is_zero() {
-                self.course.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
-                return Err(DialError::Failed(errno));
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "what an `async fn` is called with it keeps twice for as long as it runs"
+    )]
+    fn run(&mut self, mut lease: Lease) -> impl Future<Output = Result<Dialed, DialError>> {
+        async move {
+            let mut errno = None;
+            loop {
+                let target = self.target_after_pause(&lease).await;
+                let limit = self.course.settings.connect.timeout.min(self.left());
+                if limit.is_zero() {
+                    self.course.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
+                    return Err(DialError::Failed(errno));
+                }
+                let backend = lease.backend().id;
+                let result = match self.course.pool.hedge_after(self.course.settings.connect.hedge_after) {
+                    None => self.course.attempt(lease, target, limit, self.now).await,
+                    // Boxed: the room for two would be carried, and moved, by every session of every pool.
+                    Some(patience) => Box::pin(self.race(lease, target, limit, patience)).await,
+                };
+                errno = match result {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(error) => error.errno,
+                };
+                self.now = Instant::now();
+                self.tried.push(backend);
+                lease = self.next_lease().await.unwrap_or(Err(DialError::Failed(errno)))?;
             }
-            let backend = lease.backend().id;
-            let result = match self.course.pool.hedge_after(self.course.settings.connect.hedge_after) {
-                None => self.course.attempt(lease, target, limit, self.now).await,
-                // Boxed: the room for two would be carried, and moved, by every session of every pool.
-                Some(patience) => Box::pin(self.race(lease, target, limit, patience)).await,
-            };
-            errno = match result {
-                Ok(dialed) => return Ok(dialed),
-                Err(error) => error.errno,
-            };
-            self.now = Instant::now();
-            self.tried.push(backend);
-            lease = self.next_lease().await.unwrap_or(Err(DialError::Failed(errno)))?;
         }
     }
 
