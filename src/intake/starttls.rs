@@ -24,6 +24,9 @@ use crate::wire::postgres::{Opening, UNWILLING, WILLING, opening};
 /// # Errors
 /// It says nothing in time, or something that nobody who speaks the protocol would.
 pub async fn prepare(inbound: &mut Inbound, listener: &ListenerLive, at: Instant) -> Result<(), Turned> {
+    if !listener.asks.starttls() {
+        return Ok(());
+    }
     let settings = listener.settings();
     let Some(Starttls::Postgres) = settings.starttls else { return Ok(()) };
     let clear = Clear::of(settings.tls.as_ref());

@@ -44,8 +44,17 @@ pub(super) fn compose(form: Form, kind: Kind, record: &Record, outcome: Option<&
 fn places(line: &mut Line, record: &Record, known: &Progress) {
     line.text("pool", known.pool.as_ref().map(|pool| &*pool.name));
     line.text("backend", known.backend.as_ref().map(|backend| &*backend.name));
-    address(line, "peer", Some(record.peer()));
-    address(line, "client", Some(record.client()));
+    // Nearly always the two are one, whose digits are worked out once.
+    match (record.peer().short(), record.introduction()) {
+        (Some(peer), None) => {
+            line.short("peer", Some(&peer));
+            line.short("client", Some(&peer));
+        }
+        _ => {
+            address(line, "peer", Some(record.peer()));
+            address(line, "client", Some(record.client()));
+        }
+    }
     address(line, "local", Some(record.local()));
     address(line, "upstream_local", known.upstream_local());
     address(line, "backend_addr", known.target());

@@ -235,8 +235,10 @@ impl Entry {
     /// Notes that a backend is connected, from where and to where.
     pub fn established(&self, backend: &Arc<Backend>, target: Target, from: Peer) {
         self.record.established(backend, target, from, self.ledger.shards[self.record.worker()].now());
-        let lasted = self.record.tally.connected().unwrap_or_default();
-        self.ledger.access.write(Kind::Start, &self.record, None, lasted);
+        if self.record.listener.asks.start_lines() {
+            let lasted = self.record.tally.connected().unwrap_or_default();
+            self.ledger.access.write(Kind::Start, &self.record, None, lasted);
+        }
     }
 
     /// Runs the session until it ends, or until someone asks it to.

@@ -7,7 +7,7 @@ mod shortage;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct ListenerLive {
     pub undecided: Grumble,
     /// How TLS is spoken with its clients.
     pub tls: LiveTls,
+    /// What is asked of its settings for each session.
+    pub asks: LiveAsks,
     settings: ArcSwap<Listener>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCells>>>,
     workers: usize,
@@ -63,6 +65,7 @@ impl ListenerLive {
             invalid: Grumble::new(now),
             undecided: Grumble::new(now),
             tls: LiveTls::new(now),
+            asks: LiveAsks::default(),
             settings: ArcSwap::from_pointee(settings.clone()),
             routes: Mutex::default(),
             workers,
@@ -74,6 +77,7 @@ impl ListenerLive {
     /// Takes over new settings; sessions that live follow them.
     pub fn follow(&self, settings: Listener) {
         self.timeouts.set(settings.timeouts.idle, settings.timeouts.half_closed, settings.timeouts.session);
+        self.asks.set(&settings);
         self.entrance.follow(&settings.admission);
         self.entrance.follow_bandwidth(settings.bandwidth);
         self.settings.store(Arc::new(settings));
@@ -219,6 +223,30 @@ impl LiveTimeouts {
     /// From accept.
     pub fn session(&self) -> Option<Duration> {
         limit(self.session.load(Relaxed))
+    }
+}
+
+/// What every session asks and few listeners want, as one load each: the settings themselves cost fifty instructions a look.
+#[derive(Debug, Default)]
+pub struct LiveAsks {
+    starttls: AtomicBool,
+    start_lines: AtomicBool,
+}
+
+impl LiveAsks {
+    fn set(&self, settings: &Listener) {
+        self.starttls.store(settings.starttls.is_some(), Relaxed);
+        self.start_lines.store(settings.access.at_start, Relaxed);
+    }
+
+    /// Whether a request for TLS is expected in the clear.
+    pub fn starttls(&self) -> bool {
+        self.starttls.load(Relaxed)
+    }
+
+    /// Whether sessions are to be logged when they start.
+    pub fn start_lines(&self) -> bool {
+        self.start_lines.load(Relaxed)
     }
 }
 

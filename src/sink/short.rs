@@ -30,6 +30,7 @@ impl Short {
     }
 
     /// Appends a printable ASCII character, but neither a quote nor a backslash.
+    #[inline]
     pub fn push(&mut self, character: u8) {
         debug_assert!(matches!(character, b' '..=b'~') && !matches!(character, b'"' | b'\\'));
         if let Some(place) = self.bytes.get_mut(self.used) {
@@ -41,22 +42,24 @@ impl Short {
     /// Appends a number in decimal digits.
     pub fn decimal(&mut self, number: u64) {
         match number {
-            0..1000 => self.octet(number as u32),
+            0..1000 => self.small(number as usize),
             1000..10_000 => self.digits(number, 4),
             10_000..100_000 => self.digits(number, 5),
             _ => self.digits(number, number.ilog10() as usize + 1),
         }
     }
 
-    /// A number below 1000: nearly all are octets of addresses.
-    fn octet(&mut self, number: u32) {
+    /// Appends a number below 1000: nearly all are octets of addresses.
+    #[inline]
+    fn small(&mut self, number: usize) {
         if number >= 100 {
             self.push(b'0' + (number / 100) as u8);
         }
+        let [tens, ones] = PAIRS[number % 100];
         if number >= 10 {
-            self.push(b'0' + (number / 10 % 10) as u8);
+            self.push(tens);
         }
-        self.push(b'0' + (number % 10) as u8);
+        self.push(ones);
     }
 
     /// Appends the last `width` decimal digits of a number, zeros in front.
