@@ -50,6 +50,7 @@ impl Line {
     }
 
     /// A string; `None` is null.
+    #[inline(always)]
     pub fn string(&mut self, key: &str, value: Option<impl fmt::Display>) {
         self.key(key);
         match value {
@@ -90,6 +91,7 @@ impl Line {
     }
 
     /// Anything whose text is valid as a JSON number or boolean; `None` is null.
+    #[inline(always)]
     pub fn bare(&mut self, key: &str, value: Option<impl fmt::Display>) {
         self.key(key);
         match value {

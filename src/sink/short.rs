@@ -127,6 +127,11 @@ mod tests {
     }
 
     #[test]
+    fn every_octet_and_port_reads_as_it_is() {
+        (0..110_000).for_each(|number| assert_eq!(text(|short| short.decimal(number)), number.to_string()));
+    }
+
+    #[test]
     fn what_has_no_room_is_left_out() {
         let full = text(|short| (0..100).for_each(|_| short.push(b'x')));
         assert_eq!(full.len(), Short::ROOM);

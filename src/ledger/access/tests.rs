@@ -194,3 +194,15 @@ async fn a_new_plan_keeps_open_what_it_needs() {
     logs.adopt(logs.prepare(&plan("off")).unwrap());
     assert!(logs.sinks.load().open.is_empty());
 }
+
+#[tokio::test]
+async fn a_line_says_how_long_its_session_has_lasted() {
+    let fixture = Fixture::new("json", "when: [end]");
+    let entry = fixture.session().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    entry.close(Outcome::stopped(Cause::Killed, Phase::Intake));
+    assert!(fixture.ledger.access().sinks.load().each().all(|sink| sink.flush(Duration::from_secs(5))));
+    let log = std::fs::read_to_string(fixture.dir.path().join("log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+    assert!(line["seconds"]["total"].as_f64().unwrap() >= 0.02, "{line}");
+}
