@@ -116,7 +116,11 @@ async fn choose_by_first_bytes(ctx: &Context, entry: &Entry, inbound: &mut Inbou
     let table = live.routes(&record.listener).ok_or(Failure::NoRoute)?;
     let by = record.started() + record.listener.settings().timeouts.sniff;
     let judge = |head: &[u8], facts: Option<&Facts>| judge(record, table, head, facts);
-    let found = intake::sniff(inbound, by, &record.listener, judge).await;
+    // That configuration may be another one than the one that could not tell.
+    let found = match judge(&inbound.head, inbound.facts.as_deref()) {
+        Some(found) => Ok(found),
+        None => intake::sniff(inbound, by, &record.listener, judge).await,
+    };
     entry.shown(inbound.facts.take());
     Ok(lead(entry, table, found?))
 }

@@ -22,7 +22,7 @@ pub use facts::{Facts, Secure};
 pub use sniff::sniff;
 pub use starttls::prepare;
 
-/// A client that may be routed.
+/// A client that may be routed. In this order: its places are free only when the socket is closed, which is dropped first.
 #[derive(Debug)]
 pub struct Inbound {
     /// Its stream.

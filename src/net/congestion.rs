@@ -17,11 +17,11 @@ use crate::config::plan::{Congestion, CongestionName};
 #[derive(Debug, Clone, Copy)]
 pub struct SystemCongestion(Option<CongestionName>);
 
-/// Every kernel has it, and lets everyone use it.
+/// Every kernel has it, and lets everyone use it, unless sysctl `net.ipv4.tcp_allowed_congestion_control` says otherwise.
 const UNPACED: &str = "reno";
 
 impl SystemCongestion {
-    /// Asks the kernel.
+    /// Asks the kernel. What is dialled goes by one answer for as long as the process lives.
     pub fn ask() -> Self {
         let name = fresh_socket().and_then(|socket| Ok(tcp_congestion(socket)?));
         Self(name.ok().and_then(|name| CongestionName::new(&name)))
@@ -30,12 +30,13 @@ impl SystemCongestion {
     /// Makes a socket that is not connected yet send as is wanted of it; its peer will be at `to`.
     ///
     /// # Errors
-    /// The kernel does not offer what is wanted, or not to this process.
+    /// The kernel does not offer the algorithm that is named, or not to this process.
     pub fn set(self, socket: &impl AsFd, wanted: Congestion, to: IpAddr) -> io::Result<()> {
         match wanted {
             Congestion::System => Ok(()),
             Congestion::Auto if !self.paces() || !is_loopback(to) => Ok(()),
-            Congestion::Auto => set_tcp_congestion(socket, UNPACED).map_err(Into::into),
+            // A wish: who may not sends as the machine does.
+            Congestion::Auto => Ok(set_tcp_congestion(socket, UNPACED).unwrap_or(())),
             Congestion::Named(name) => set(socket, &name),
         }
     }
@@ -45,19 +46,20 @@ impl SystemCongestion {
     }
 }
 
-/// Makes what a socket that is bound to an address accepts send as is wanted. (What is accepted already stays as it is:
-/// pacing, once begun, does not end.)
+/// Makes what a socket accepts send as is wanted; where it is bound says where clients are. (What is accepted already
+/// stays as it is: pacing, once begun, does not end. So of a socket that is bound to no address in particular nothing can
+/// be known in time.)
 ///
 /// # Errors
-/// The kernel does not offer what is wanted, or not to this process.
+/// The kernel does not offer the algorithm that is named, or not to this process.
 pub(super) fn set_accepted(listener: &impl AsFd, wanted: Congestion) -> io::Result<()> {
     let Some(at) = SockRef::from(listener).local_addr()?.as_socket() else { return Ok(()) };
     let system = SystemCongestion::ask();
-    // It may have been another's before.
+    // It may have been another's before. This too is no more than a wish.
     if let Some(name) = system.0
         && tcp_congestion(listener).is_ok_and(|now| now != name.as_str())
     {
-        set(listener, &name)?;
+        let _ = set(listener, &name);
     }
     system.set(listener, wanted, at.ip())
 }

@@ -135,8 +135,11 @@ mod tests {
         is_told(&incoming).await;
         for _ in 0..100 {
             let _others = [connect(), connect()];
-            for left in [2, 1, 0] {
-                assert!(!incoming.is_empty(), "{left} and one more wait");
+            for _ in 0..3 {
+                // The kernel may be a moment late with whoever has just connected; the runtime hears of that one then.
+                while incoming.is_empty() {
+                    is_told(&incoming).await;
+                }
                 incoming.try_accept().unwrap();
             }
             assert!(incoming.is_empty());

@@ -246,6 +246,7 @@ mod tests {
         let (ours, mut theirs) = pair();
         assert!(!ours.has_unread());
         theirs.write_all(b"a").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| ours.poll_read_ready(cx))).await.unwrap().unwrap();
         assert!(ours.has_unread());
         assert_eq!(read(&ours).await, b"a");
         theirs.shutdown(std::net::Shutdown::Write).unwrap();

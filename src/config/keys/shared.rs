@@ -66,9 +66,10 @@ pub(super) const CONGESTION_CONTROL: Key = Key::new(
     "congestion_control",
     Kind::Either(&[Kind::Choice(CONGESTION_WORDS), Kind::Scalar(super::Scalar::Congestion)]),
     "The kernel's algorithm for how fast to send (TCP_CONGESTION): `auto`, `system`, or a name such as `cubic` or `bbr`, which \
-     the kernel must offer (sysctl `net.ipv4.tcp_available_congestion_control`). `auto` is the machine's own, but for \
-     connections within this machine, to or from 127.0.0.0/8 and ::1, `reno` if the machine's own is BBR: that spreads \
-     packets over time by a timer, which on a loopback only costs CPU time and throughput.",
+     the kernel must offer (sysctl `net.ipv4.tcp_available_congestion_control`). `auto` is the machine's own, but `reno` \
+     for listeners bound to, and backends at, 127.0.0.0/8 or ::1 if the machine's own is BBR: that spreads packets over \
+     time by a timer, which on a loopback only costs CPU time and throughput. Sockets that systemd hands over get it \
+     too, whatever `TCPCongestion=` of their unit says.",
 )
 .default("auto");
 const CONGESTION_WORDS: &[Choice] = &[
