@@ -85,21 +85,23 @@ fn the_access_log_and_the_level_follow() {
     let backend = Backend::new().echo();
     let top = |log: &str| format!("{log}\n{}", file(&[backend.address()], "", ""));
     let proxy = Setup::file(top("log: { access: off }")).start();
-    let session = || {
+    // The count follows the line: what is changed after it changes nothing of this session.
+    let session = |nth: f64| {
         let mut client = proxy.connect().seeded(1, 1);
         client.say(10);
         client.hear(10);
         client.finish();
         client.hear_end();
+        proxy.metric_becomes("peerway_sessions_closed_total{cause=\"finished\"}", nth);
     };
-    session();
+    session(1.0);
     proxy.change_to(&top("log: { level: debug, access: { to: access.log } }"));
-    session();
+    session(2.0);
     let path = proxy.dir().join("access.log");
     let lines = || std::fs::read_to_string(&path).unwrap_or_default().lines().count();
     eventually("a line", || (lines() == 1).then_some(()));
     proxy.change_to(&top("log: { access: { to: other.log } }"));
-    session();
+    session(3.0);
     let other = proxy.dir().join("other.log");
     eventually("a line", || std::fs::read_to_string(&other).unwrap_or_default().contains("\"end\"").then_some(()));
     assert_eq!(lines(), 1);
