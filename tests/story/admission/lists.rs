@@ -30,6 +30,7 @@ fn a_flood_of_refusals_is_one_line_of_the_log() {
         is_reset(&proxy, 2);
     }
     refused(&proxy, "denied", 200);
+    proxy.logs("\"refused\"");
     let said = proxy.log().iter().filter(|line| line.contains("\"refused\"")).count();
     assert!((1..=3).contains(&said), "{said} lines for 200 refusals");
 }
