@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
 use std::sync::Arc;
 
 use peerway::config::plan::{Login, Probe, Role};
@@ -47,14 +48,21 @@ impl Server {
         let socket = format!("--socket={}", data.join("socket").display());
         server.arg(format!("--datadir={}", data.display())).args([socket, format!("--port={port}")]);
         let server = Self { program: Program::start(&mut server).listening(port), port, dir };
+        // Its unix socket is there a little later than its port.
+        eventually("an answer", || server.client("SELECT 1").output().unwrap().status.success().then_some(()));
         // Nobody may come from elsewhere while no account says so.
         server.sql("CREATE USER watcher@'%' IDENTIFIED BY 'geheim'; CREATE USER open@'%'");
         server
     }
 
     fn sql(&self, sql: &str) -> String {
-        let socket = self.dir.path().join("data/socket");
-        run(program("mariadb").args(["--no-defaults", "-uroot", "-N", "-e", sql, "-S"]).arg(socket)).trim().to_owned()
+        run(&mut self.client(sql)).trim().to_owned()
+    }
+
+    fn client(&self, sql: &str) -> Command {
+        let mut client = program("mariadb");
+        client.args(["--no-defaults", "-uroot", "-N", "-e", sql, "-S"]).arg(self.dir.path().join("data/socket"));
+        client
     }
 
     /// Connections that came to nothing, by kind.
