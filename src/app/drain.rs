@@ -7,7 +7,7 @@ use tokio::time::{Sleep, sleep};
 use super::signals::{Signals, Wish};
 use super::{Ended, Running, Succession};
 use crate::admin::{Author, Bidding, State};
-use crate::drain::{Stage, due};
+use crate::drain::{Pace, Stage};
 use crate::metrics::Cause;
 
 /// Between looks at who is left.
@@ -120,13 +120,14 @@ async fn drain(running: &Running) {
 /// Waits until nobody is left, or nobody may be.
 async fn wind_down(running: &Running, grace: Option<Duration>) {
     let began = Instant::now();
-    let mut quiet_ended = 0;
+    // The first half is theirs.
+    let mut pace = grace.map(|grace| Pace::over(grace / 2));
     let is_over = || grace.is_some_and(|grace| began.elapsed() >= grace);
     while !is_over() && (running.acceptors.running() > 0 || someone_left(running)) {
-        if let Some(grace) = grace
-            && let Some(elapsed) = began.elapsed().checked_sub(grace / 2)
+        if let Some(pace) = &mut pace
+            && let Some(elapsed) = began.elapsed().checked_sub(pace.span())
         {
-            quiet_ended += end_quiet(running, quiet_ended, elapsed, grace / 2);
+            end_quiet(running, pace, elapsed);
         }
         look().await;
     }
@@ -158,15 +159,12 @@ fn someone_left(running: &Running) -> bool {
     running.state.ledger.active().iter().any(|count| *count > 0)
 }
 
-/// Resets idle sessions, longest idle first, at the pace that spreads them over `span`.
-fn end_quiet(running: &Running, ended: usize, elapsed: Duration, span: Duration) -> usize {
+/// Resets those idle sessions that are due.
+fn end_quiet(running: &Running, pace: &mut Pace, elapsed: Duration) {
     let ledger = &running.state.ledger;
-    let mut quiet = ledger.list(None, usize::MAX, |record| ledger.idle_for(record) >= QUIET);
-    let now_due = due(ended + quiet.len(), elapsed, span).saturating_sub(ended);
-    // What is asked goes on while this sorts, and no sort likes an order that changes.
-    quiet.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
-    quiet.iter().take(now_due).for_each(|record| record.stop.ask(Cause::Shutdown));
-    now_due
+    let quiet = ledger.list(None, usize::MAX, |record| ledger.idle_for(record) >= QUIET);
+    let due = pace.due(quiet.len(), elapsed);
+    ledger.end_idlest(quiet, due, Cause::Shutdown);
 }
 
 /// Resets all sessions that are left, gives them a moment to write their lines, and counts them.

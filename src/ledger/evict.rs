@@ -9,8 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Ledger, Record};
 use crate::backend::{Backend, BackendId};
-use crate::config::plan::OnChange;
-use crate::drain::due;
+use crate::drain::Pace;
 use crate::metrics::Cause;
 use crate::pool::Order;
 
@@ -22,11 +21,10 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Standing {
     /// Not held: a backend that is gone takes its order with it.
     backend: Weak<Backend>,
-    how: OnChange,
+    pace: Pace,
     cause: Cause,
     spares_newcomers: bool,
     since: Instant,
-    ended: usize,
 }
 
 type Orders = BTreeMap<BackendId, Standing>;
@@ -59,12 +57,12 @@ pub async fn evict(ledger: Arc<Ledger>, mut orders: UnboundedReceiver<Order>) {
 
 fn take(standing: &mut Orders, order: Order) {
     let Order { backend, how, cause, spares_newcomers, since } = order;
-    if how == OnChange::Keep {
+    let Some(span) = how.span() else {
         standing.remove(&backend.id);
         return;
-    }
-    let order = Standing { backend: Arc::downgrade(&backend), how, cause, spares_newcomers, since, ended: 0 };
-    standing.insert(backend.id, order);
+    };
+    let (id, backend, pace) = (backend.id, Arc::downgrade(&backend), Pace::over(span));
+    standing.insert(id, Standing { backend, pace, cause, spares_newcomers, since });
 }
 
 /// Ends those sessions whose time has come: of `one` backend, or of all that there are orders about. All sessions are
@@ -84,26 +82,10 @@ fn obey(ledger: &Ledger, standing: &mut Orders, one: Option<BackendId>) {
             left.entry(*id).or_default().push(record);
         }
     }
-    for (id, mut left) in left {
+    for (id, left) in left {
         if let Some(order) = standing.get_mut(&id) {
-            let count = order.due(left.len());
-            // What is asked goes on while this sorts, and no sort likes an order that changes.
-            left.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
-            left.iter().take(count).for_each(|record| record.stop.ask(order.cause));
-            order.ended += count;
-        }
-    }
-}
-
-impl Standing {
-    /// How many of those `left` are to end now.
-    fn due(&self, left: usize) -> usize {
-        match self.how {
-            OnChange::Keep => 0,
-            OnChange::Reset => left,
-            OnChange::Drain(span) => {
-                due(self.ended + left, self.since.elapsed(), span).saturating_sub(self.ended).min(left)
-            }
+            let due = order.pace.due(left.len(), order.since.elapsed());
+            ledger.end_idlest(left, due, order.cause);
         }
     }
 }

@@ -114,6 +114,13 @@ impl Ledger {
         })
     }
 
+    /// Asks `count` of these sessions to end: those that have been idle for longest.
+    pub fn end_idlest(&self, mut sessions: Vec<Arc<Record>>, count: usize, cause: Cause) {
+        // What is asked goes on while this sorts, and no sort likes an order that changes.
+        sessions.sort_by_cached_key(|record| std::cmp::Reverse(self.idle_for(record)));
+        sessions.iter().take(count).for_each(|record| record.stop.ask(cause));
+    }
+
     /// Limits of living sessions may have changed: all are looked at in the next round.
     pub fn revise(&self) {
         self.revision.fetch_add(1, Release);

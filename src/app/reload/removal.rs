@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::app::pools::Gone;
 use crate::backend::Backend;
 use crate::config::plan::OnChange;
-use crate::drain::due;
+use crate::drain::Pace;
 use crate::ledger::{Ledger, Record};
 use crate::listener::ListenerLive;
 use crate::metrics::Cause;
@@ -23,9 +23,9 @@ pub(super) struct Removals(Vec<Rule>);
 #[derive(Debug)]
 struct Rule {
     of: Whom,
-    how: OnChange,
+    /// None keeps them.
+    pace: Option<Pace>,
     since: Instant,
-    ended: usize,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Removals {
     /// Takes in what the step from one configuration to the next removed, and what it brought back.
     pub(super) fn take(&mut self, before: &Live, after: &Live, gone: Vec<Gone>, now: Instant) {
         self.0.retain(|rule| !rule.of.is_back(after));
-        let rule = |of, how| Rule { of, how, since: now, ended: 0 };
+        let rule = |of, how: OnChange| Rule { of, pace: how.span().map(Pace::over), since: now };
         for (name, listening) in &before.listeners {
             if !listening.leaving && after.listeners.get(name).is_none_or(|listening| listening.leaving) {
                 self.0.push(rule(Whom::Listener(listening.live.clone()), listening.live.settings().on_remove));
@@ -62,7 +62,7 @@ impl Removals {
     /// Ends those whose time has come; says whether there may be more.
     pub(super) fn obey(&mut self, ledger: &Ledger) -> bool {
         self.0.retain(|rule| rule.of.has_sessions());
-        if self.0.iter().all(|rule| rule.how == OnChange::Keep) {
+        if self.0.iter().all(|rule| rule.pace.is_none()) {
             return !self.0.is_empty();
         }
         let mut found: Vec<Vec<Arc<Record>>> = self.0.iter().map(|_| Vec::new()).collect();
@@ -81,7 +81,7 @@ impl Removals {
     /// The gentlest rule that is about a session.
     fn rule_for(&self, record: &Record) -> Option<usize> {
         let about = (0..self.0.len()).filter(|index| self.0[*index].of.is_about(record));
-        about.max_by_key(|index| gentleness(self.0[*index].how))
+        about.max_by_key(|index| self.0[*index].gentleness())
     }
 }
 
@@ -89,29 +89,18 @@ fn names_pool(live: &Live, name: &str) -> bool {
     live.plan.pools.iter().any(|pool| &*pool.name == name)
 }
 
-/// The more, the gentler.
-fn gentleness(how: OnChange) -> Duration {
-    match how {
-        OnChange::Reset => Duration::ZERO,
-        OnChange::Drain(span) => span,
-        OnChange::Keep => Duration::MAX,
-    }
-}
-
 impl Rule {
-    /// Ends as many as are due, longest idle first.
-    fn end(&mut self, ledger: &Ledger, mut left: Vec<Arc<Record>>) {
-        let count = match self.how {
-            OnChange::Keep => 0,
-            OnChange::Reset => left.len(),
-            OnChange::Drain(span) => {
-                due(self.ended + left.len(), self.since.elapsed(), span).saturating_sub(self.ended)
-            }
-        };
-        // What is asked goes on while this sorts, and no sort likes an order that changes.
-        left.sort_by_cached_key(|record| std::cmp::Reverse(ledger.idle_for(record)));
-        left.iter().take(count).for_each(|record| record.stop.ask(Cause::Removed));
-        self.ended += count.min(left.len());
+    /// The more, the gentler.
+    fn gentleness(&self) -> Duration {
+        self.pace.as_ref().map_or(Duration::MAX, Pace::span)
+    }
+
+    /// Ends as many of those `left` as are due.
+    fn end(&mut self, ledger: &Ledger, left: Vec<Arc<Record>>) {
+        if let Some(pace) = &mut self.pace {
+            let due = pace.due(left.len(), self.since.elapsed());
+            ledger.end_idlest(left, due, Cause::Removed);
+        }
     }
 }
 

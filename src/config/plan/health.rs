@@ -53,6 +53,17 @@ pub enum OnChange {
     Drain(Duration),
 }
 
+impl OnChange {
+    /// Over how long they are ended, where they are.
+    pub fn span(self) -> Option<Duration> {
+        match self {
+            Self::Keep => None,
+            Self::Reset => Some(Duration::ZERO),
+            Self::Drain(span) => Some(span),
+        }
+    }
+}
+
 /// Where a probe goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeAt {
