@@ -14,7 +14,6 @@ mod guard;
 mod health;
 mod operate;
 mod plan;
-mod process;
 mod query;
 mod router;
 mod scrape;
