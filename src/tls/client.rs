@@ -14,9 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::Unusable;
-use super::files::{self, Pair};
-use super::server::Expiry;
+use super::files::{self, Expiry, Pair, Unusable};
 use super::tickets::Binding;
 use crate::config::PairFault;
 use crate::config::plan::{CertificateFiles, PoolTls};

@@ -1,9 +1,9 @@
 //! Files of TLS: read, and judged before they are used. What is wrong is told with the file and the remedy.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,27 @@ const MOST_OF_LIST: u64 = 64 * 1024 * 1024;
 /// Of a secret for tickets, bytes: below, guessing it is easier than breaking what is made of it.
 const LEAST_SECRET: usize = 32;
 const MOST_OF_SECRET: u64 = 4096;
+
+/// Files that cannot be used, in words that name them and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable(pub String);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The file with its chain.
+    pub file: PathBuf,
+    /// When the first of that chain ends, seconds since 1970.
+    pub not_after: i64,
+}
 
 /// A certificate with its chain and its key, which belong together.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ mod server;
 mod tickets;
 
 pub use client::{Client, HandshakeError, Secured};
-pub use files::FILES;
-pub use server::{Expiry, Handshake, Server, Session, Shown, Unusable, verdict, words};
+pub use files::{Expiry, FILES, Unusable};
+pub use server::{Handshake, Server, Session, Shown, verdict, words};
 pub use tickets::{HandedSecrets, OwnSecrets};
 
 #[cfg(test)]

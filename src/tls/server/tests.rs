@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::super::fixture::pki::{Authority, Issued, Wish};
 use super::*;
+use crate::config::plan::ClientAuth;
+use crate::metrics::HandshakeResult;
 
 /// An authority, and a listener's files.
 struct Site {
