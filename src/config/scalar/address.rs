@@ -4,20 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::text;
+use super::{Scalar, text};
 use crate::config::address::{self, Listen, Target};
 use crate::config::tree::{Node, Value};
 
 /// An address and a port.
 pub(super) fn ip(node: &Node) -> Result<SocketAddr, String> {
-    text(node, "an address such as `127.0.0.1:9901`").and_then(address::parse_ip)
+    text(node, Scalar::Ip.noun()).and_then(address::parse_ip)
 }
 
 /// Where to listen, with one port.
 pub(in crate::config) fn endpoint(node: &Node) -> Result<Listen, String> {
     match &node.value {
         Value::Int(port) => address::parse_endpoint(&port.to_string()),
-        _ => text(node, "an address such as `127.0.0.1:9901` or `unix:/path`").and_then(address::parse_endpoint),
+        _ => text(node, Scalar::Endpoint.noun()).and_then(address::parse_endpoint),
     }
 }
 
@@ -25,23 +25,23 @@ pub(in crate::config) fn endpoint(node: &Node) -> Result<Listen, String> {
 pub(in crate::config) fn bind(node: &Node) -> Result<Listen, String> {
     match &node.value {
         Value::Int(port) => address::parse_bind(&port.to_string()),
-        _ => text(node, "an address such as `0.0.0.0:5432` or `unix:/path`").and_then(address::parse_bind),
+        _ => text(node, Scalar::Bind.noun()).and_then(address::parse_bind),
     }
 }
 
 /// Where a backend is.
 pub(in crate::config) fn target(node: &Node) -> Result<Target, String> {
-    text(node, "an address such as `10.0.0.1:5432`, `host:5432` or `unix:/path`").and_then(address::parse_target)
+    text(node, Scalar::Target.noun()).and_then(address::parse_target)
 }
 
 /// Where to connect from.
 pub(in crate::config) fn source(node: &Node) -> Result<IpAddr, String> {
-    text(node, "an IP address such as `10.0.0.9`").and_then(address::parse_source)
+    text(node, Scalar::Source.noun()).and_then(address::parse_source)
 }
 
 /// A network of peers.
 pub(in crate::config) fn network(node: &Node) -> Result<IpNet, String> {
-    text(node, "a network such as `10.0.0.0/8`").and_then(address::parse_network)
+    text(node, Scalar::Network.noun()).and_then(address::parse_network)
 }
 
 /// Permission bits.

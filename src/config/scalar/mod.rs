@@ -16,7 +16,7 @@ pub(super) use number::{RATIOS, boolean, byte_rate, count, duration, factor, int
 pub(super) use text::{check_name, congestion, filter, hex, regex, text, token};
 
 use address::ip;
-use number::{ZERO_RATE, check_duration, in_range};
+use number::{DURATION, RATE, ZERO_RATE, check_duration, in_range};
 use text::check_path;
 
 /// A kind of single value. Ranges are inclusive.
@@ -99,17 +99,17 @@ impl Scalar {
             Self::Duration { min, max, whole_seconds } => {
                 duration(node).and_then(|duration| check_duration(duration, min, max, whole_seconds))
             }
-            Self::Size => text(node, "a size such as `64KiB`").and_then(units::parse_size).map(drop),
+            Self::Size => text(node, self.noun()).and_then(units::parse_size).map(drop),
             Self::Rate { min } => {
                 rate(node).and_then(|rate| if rate < min { Err(ZERO_RATE.to_owned()) } else { Ok(()) })
             }
             Self::ByteRate => byte_rate(node).map(drop),
             Self::Share => share(node).map(drop),
             Self::Factor => factor(node).map(drop),
-            Self::Text => text(node, "text").map(drop),
+            Self::Text => text(node, self.noun()).map(drop),
             Self::Ratio => ratio(node).map(drop),
-            Self::Name => text(node, "a name").and_then(check_name),
-            Self::Path => text(node, "a path").and_then(check_path),
+            Self::Name => text(node, self.noun()).and_then(check_name),
+            Self::Path => text(node, self.noun()).and_then(check_path),
             Self::Ip => ip(node).map(drop),
             Self::Endpoint => endpoint(node).map(drop),
             Self::Bind => bind(node).map(drop),
@@ -135,9 +135,9 @@ impl Scalar {
             Self::Bool => "true or false",
             Self::Count { .. } => "a whole number",
             Self::Weight => "a whole number from 1 to 65535",
-            Self::Duration { .. } => "a duration such as `30s`",
+            Self::Duration { .. } => DURATION,
             Self::Size => "a size such as `64KiB`",
-            Self::Rate { .. } => "a rate such as `50/s`",
+            Self::Rate { .. } => RATE,
             Self::ByteRate => "a bandwidth such as `10MiB/s`",
             Self::Share => "a share such as `20%`",
             Self::Factor => "a factor such as `2x`",

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::text;
+use super::{Scalar, text};
 use crate::config::tree::{Node, Value};
 use crate::config::units;
 
@@ -36,11 +36,14 @@ pub(in crate::config) fn count(node: &Node) -> Result<u64, String> {
     number.ok_or_else(|| format!("expected a whole number, found {}", node.describe()))
 }
 
+/// What a duration is in a few words.
+pub(super) const DURATION: &str = "a duration such as `30s`";
+
 /// `250ms`, `1m30s`.
 pub(in crate::config) fn duration(node: &Node) -> Result<Duration, String> {
     match &node.value {
         Value::Int(number) if *number >= 0 => units::parse_duration(&number.to_string()),
-        _ => text(node, "a duration such as `30s`").and_then(units::parse_duration),
+        _ => text(node, DURATION).and_then(units::parse_duration),
     }
 }
 
@@ -57,9 +60,12 @@ pub(in crate::config) fn interval(node: &Node) -> Result<Duration, String> {
 pub(in crate::config) fn share(node: &Node) -> Result<f64, String> {
     match &node.value {
         Value::Int(number) => Err(format!("a share is a percentage: write `{number}%`")),
-        _ => text(node, "a share such as `20%`").and_then(units::parse_share),
+        _ => text(node, Scalar::Share.noun()).and_then(units::parse_share),
     }
 }
+
+/// What a rate is in a few words.
+pub(super) const RATE: &str = "a rate such as `50/s`";
 
 /// To refuse everyone is not what a rate is for.
 pub(super) const ZERO_RATE: &str =
@@ -69,13 +75,13 @@ pub(super) const ZERO_RATE: &str =
 pub(in crate::config) fn rate(node: &Node) -> Result<u64, String> {
     match &node.value {
         Value::Int(number) => Err(format!("a rate needs its unit: write `{number}/s`")),
-        _ => text(node, "a rate such as `50/s`").and_then(units::parse_rate),
+        _ => text(node, RATE).and_then(units::parse_rate),
     }
 }
 
 /// `10MiB/s`, as bytes a second.
 pub(in crate::config) fn byte_rate(node: &Node) -> Result<NonZeroU64, String> {
-    let rate = text(node, "a bandwidth such as `10MiB/s`").and_then(units::parse_byte_rate)?;
+    let rate = text(node, Scalar::ByteRate.noun()).and_then(units::parse_byte_rate)?;
     NonZeroU64::new(rate)
         .ok_or_else(|| "a bandwidth of 0 would move nothing; without the key there is no limit".to_owned())
 }
@@ -84,7 +90,7 @@ pub(in crate::config) fn byte_rate(node: &Node) -> Result<NonZeroU64, String> {
 pub(in crate::config) fn factor(node: &Node) -> Result<f64, String> {
     match &node.value {
         Value::Int(number) => Err(format!("a factor needs an x: write `{number}x`")),
-        _ => text(node, "a factor such as `2x`").and_then(units::parse_factor),
+        _ => text(node, Scalar::Factor.noun()).and_then(units::parse_factor),
     }
 }
 

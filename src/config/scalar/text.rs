@@ -2,6 +2,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::Scalar;
 use crate::config::hint::hint;
 use crate::config::plan::{Congestion, CongestionName};
 use crate::config::tree::{Node, Value};
@@ -33,7 +34,7 @@ pub(in crate::config) fn token(node: &Node) -> Result<&str, String> {
 /// A filter that `tracing` understands.
 pub(in crate::config) fn filter(node: &Node) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    let text = text(node, "a log filter such as `info`")?;
+    let text = text(node, Scalar::Filter.noun())?;
     let write = "write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`";
     // `tracing` takes any word that is not a level for the name of a module, a misspelt level too.
     for word in text.split(',').map(str::trim).filter(|word| !LEVELS.contains(&word.to_lowercase().as_str())) {
@@ -52,7 +53,7 @@ pub(in crate::config) fn filter(node: &Node) -> Result<String, String> {
 pub(in crate::config) fn regex(node: &Node) -> Result<Regex, String> {
     /// Compiled; a pattern of a configuration is a line, and repetition must not make it a bomb.
     const LARGEST: usize = 1024 * 1024;
-    let text = text(node, "a regular expression")?;
+    let text = text(node, Scalar::Regex.noun())?;
     RegexBuilder::new(text).size_limit(LARGEST).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "the regular expression is too large when compiled".to_owned(),
         error => {
