@@ -1,0 +1,112 @@
+//! The listening socket of an endpoint: bound, given by the service manager, or taken over.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::client::Client;
+use crate::config::plan::{BindAddress, Congestion, ListenerTcp, StreamTcp};
+use crate::net::{self, BoundSocket};
+
+/// Length of the accept queue.
+const BACKLOG: u32 = 128;
+
+/// A listening socket of an endpoint that someone else has bound.
+#[derive(Debug)]
+pub struct GivenSocket {
+    /// The socket.
+    pub socket: BoundSocket,
+    /// The service manager has it too, and its file stays when this process ends.
+    pub foreign: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Listening {
+    Tcp(StdTcpListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// Bound by another process, which has the file until this one serves.
+    Inherited(std::os::unix::net::UnixListener, PathBuf),
+    /// Bound by the service manager, whose the file is.
+    Foreign(std::os::unix::net::UnixListener),
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) | Self::Inherited(socket, _) | Self::Foreign(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// The file of a unix socket, which goes with it.
+#[derive(Debug)]
+pub(super) struct SocketFile(pub(super) Option<PathBuf>);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Somebody else's by now, or gone: either way there is nothing to do about it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+pub(super) fn take(GivenSocket { socket, foreign }: GivenSocket) -> io::Result<(Listening, String)> {
+    match socket {
+        BoundSocket::Tcp(socket) => {
+            let address = socket.local_addr()?.to_string();
+            Ok((Listening::Tcp(socket), address))
+        }
+        BoundSocket::Unix(socket) => {
+            let address = socket.local_addr()?;
+            let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+            let text = format!("unix:{}", path.display());
+            let listening = if foreign { Listening::Foreign(socket) } else { Listening::Inherited(socket, path) };
+            Ok((listening, text))
+        }
+    }
+}
+
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<(Listening, String)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    let socket = StdTcpListener::from(socket);
+    let address = socket.local_addr()?.to_string();
+    Ok((Listening::Tcp(socket), address))
+}
+
+pub(super) fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
+    const OWNER_ONLY: u32 = 0o600;
+    let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None, congestion: Congestion::System };
+    let options = ListenerTcp { backlog: BACKLOG, fast_open: None, defer_accept: None, freebind: false, stream };
+    let bound = net::bind(&BindAddress::Unix(path.clone(), Some(OWNER_ONLY)), 1, &options)?;
+    let address = bound.address.to_string();
+    match bound.sockets.into_iter().next() {
+        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(Some(path))), address)),
+        _ => Err(io::Error::other("no socket")),
+    }
+}
+
+pub(super) enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    pub(super) async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(client, _)| Client::Tcp(client)),
+            Self::Unix(socket) => socket.accept().await.map(|(client, _)| Client::Unix(client)),
+        }
+    }
+}
