@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
@@ -24,7 +23,8 @@ use crate::metrics::AcceptError;
 
 pub use socket::GivenSocket;
 
-use socket::{Acceptor, Listening, SocketFile, bind_tcp, bind_unix, take};
+use client::Service;
+use socket::{Listening, SocketFile, bind_tcp, bind_unix, take};
 
 /// Clients of one endpoint at once; beyond, they are closed at once.
 const CLIENTS: usize = 64;
@@ -129,16 +129,9 @@ impl Endpoint {
     /// # Errors
     /// Only if the socket cannot be registered with the runtime.
     pub async fn serve(self, state: Arc<State>, mut door: watch::Receiver<Door>) -> io::Result<()> {
-        let site = Arc::new(self.site);
         let clients = Arc::new(Semaphore::new(CLIENTS));
-        let (socket, mut file) = match self.socket {
-            Listening::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
-            Listening::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
-            Listening::Inherited(socket, path) => {
-                (Acceptor::Unix(UnixListener::from_std(socket)?), Some(SocketFile(Some(path))))
-            }
-            Listening::Foreign(socket) => (Acceptor::Unix(UnixListener::from_std(socket)?), None),
-        };
+        let (socket, file) = self.socket.into_acceptor()?;
+        let service = Service { site: Arc::new(self.site), state, door: door.clone() };
         let mut pause = PAUSES.0;
         loop {
             let now = *door.borrow_and_update();
@@ -148,7 +141,7 @@ impl Endpoint {
                 accepted = socket.accept(), if now == Door::Open => accepted,
                 () = std::future::ready(()), if now == Door::Left => {
                     // The path is the other process's.
-                    file.as_mut().and_then(|file| file.0.take());
+                    file.into_iter().for_each(SocketFile::leave);
                     return Ok(());
                 }
             };
@@ -157,7 +150,7 @@ impl Endpoint {
                     pause = PAUSES.0;
                     // No place: dropping the client closes it.
                     if let Ok(place) = clients.clone().try_acquire_owned() {
-                        client.spawn(site.clone(), state.clone(), place, door.clone());
+                        client.spawn(service.clone(), place);
                     }
                 }
                 Err(error) if classify(&error) == AcceptError::Aborted => {}

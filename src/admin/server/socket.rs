@@ -24,6 +24,7 @@ pub struct GivenSocket {
     pub foreign: bool,
 }
 
+/// A listening socket, and whose its file is.
 #[derive(Debug)]
 pub(super) enum Listening {
     Tcp(StdTcpListener),
@@ -32,6 +33,23 @@ pub(super) enum Listening {
     Inherited(std::os::unix::net::UnixListener, PathBuf),
     /// Bound by the service manager, whose the file is.
     Foreign(std::os::unix::net::UnixListener),
+}
+
+impl Listening {
+    /// What accepts from it on the calling thread's runtime, and the file that is this process's to remove.
+    ///
+    /// # Errors
+    /// The runtime cannot take it.
+    pub(super) fn into_acceptor(self) -> io::Result<(Acceptor, Option<SocketFile>)> {
+        Ok(match self {
+            Self::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
+            Self::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
+            Self::Inherited(socket, path) => {
+                (Acceptor::Unix(UnixListener::from_std(socket)?), Some(SocketFile(Some(path))))
+            }
+            Self::Foreign(socket) => (Acceptor::Unix(UnixListener::from_std(socket)?), None),
+        })
+    }
 }
 
 impl AsFd for Listening {
@@ -45,7 +63,14 @@ impl AsFd for Listening {
 
 /// The file of a unix socket, which goes with it.
 #[derive(Debug)]
-pub(super) struct SocketFile(pub(super) Option<PathBuf>);
+pub(super) struct SocketFile(Option<PathBuf>);
+
+impl SocketFile {
+    /// Leaves it to another process.
+    pub(super) fn leave(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -56,6 +81,7 @@ impl Drop for SocketFile {
     }
 }
 
+/// One that someone else has bound, and its address.
 pub(super) fn take(GivenSocket { socket, foreign }: GivenSocket) -> io::Result<(Listening, String)> {
     match socket {
         BoundSocket::Tcp(socket) => {
@@ -72,6 +98,7 @@ pub(super) fn take(GivenSocket { socket, foreign }: GivenSocket) -> io::Result<(
     }
 }
 
+/// A new one on TCP, and its real address.
 pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<(Listening, String)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -85,6 +112,7 @@ pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<(Listening, String)> {
     Ok((Listening::Tcp(socket), address))
 }
 
+/// A new one with a file, for this user alone.
 pub(super) fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     const OWNER_ONLY: u32 = 0o600;
     let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None, congestion: Congestion::System };
@@ -97,6 +125,7 @@ pub(super) fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     }
 }
 
+/// The same, registered with a runtime.
 pub(super) enum Acceptor {
     Tcp(TcpListener),
     Unix(UnixListener),
