@@ -4,22 +4,27 @@
 //! before it takes effect. Those it no longer names let nobody new in, are emptied, and close. Another process may take
 //! them over as they are ([`super::inheritance`]): nothing is bound anew, and no queue is lost.
 
+mod place;
+mod post;
+
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-
-use super::inheritance::{Inherited, spread, tune};
+use super::Acceptors;
+use super::inheritance::{Inherited, tune};
 use super::worker::Arrival;
-use super::{AcceptorGuard, Acceptors};
 use crate::admission::Gate;
 use crate::config::plan::{Bind, BindAddress, Listener, Plan};
 use crate::drain::Lifecycle;
-use crate::listener::{Acceptor, Fate, ListenerLive, Orders};
-use crate::net::{self, Bound, BoundSocket, Sharing};
+use crate::listener::{Fate, ListenerLive, Orders};
+use crate::net::{self, BoundSocket, Sharing};
+
+pub(super) use place::Places;
+pub(super) use post::is_same;
+
+use place::{Fresh, Held, Hold, Place, set_transparent};
+use post::{Post, overlap};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -31,66 +36,6 @@ struct Posts {
     closing: Vec<Post>,
     /// Of another process, and not claimed yet.
     inherited: Vec<Inherited>,
-}
-
-/// One address, with a socket on every worker.
-#[derive(Debug)]
-struct Post {
-    /// Whose it is.
-    listener: Arc<str>,
-    configured: BindAddress,
-    /// Port 0 has become a port.
-    real: BindAddress,
-    orders: watch::Sender<Orders>,
-    /// What the workers have, once more, for a process that takes over: of a unix socket one.
-    spares: Vec<BoundSocket>,
-    /// How many the workers have.
-    served: usize,
-    /// The service manager has them too.
-    foreign: bool,
-}
-
-/// The addresses of a configuration, all of them to be had.
-#[derive(Debug)]
-pub(super) struct Places(Vec<Place>);
-
-#[derive(Debug)]
-struct Place {
-    listener: Arc<str>,
-    configured: BindAddress,
-    hold: Hold,
-}
-
-#[derive(Debug)]
-enum Hold {
-    /// One that is there, by its number.
-    Kept(usize, BindAddress),
-    /// One that was bound just now.
-    Fresh(Fresh),
-    /// One that another process has bound.
-    Inherited(usize, Held),
-}
-
-/// Sockets that were bound just now; a unix socket's file goes with them unless they are taken.
-#[derive(Debug)]
-struct Fresh(Option<Held>);
-
-/// The sockets of an address: for the workers, and those to be handed on some day.
-#[derive(Debug)]
-struct Held {
-    address: BindAddress,
-    sockets: Vec<BoundSocket>,
-    spares: Vec<BoundSocket>,
-    foreign: bool,
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if let Some(Held { address: BindAddress::Unix(path, _), .. }) = &self.0 {
-            // Gone already, perhaps; there is nothing more to do about it.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// Addresses that could not be bound: each with its place in the configuration.
@@ -249,38 +194,6 @@ impl Sockets {
     }
 }
 
-impl Places {
-    /// Sockets that are new to this process.
-    pub(super) fn fresh(&self) -> usize {
-        let fresh = |place: &Place| match &place.hold {
-            Hold::Fresh(Fresh(Some(held))) => held.sockets.len() + held.spares.len(),
-            Hold::Inherited(_, held) => held.sockets.len() + held.spares.len(),
-            Hold::Fresh(_) | Hold::Kept(..) => 0,
-        };
-        self.0.iter().map(fresh).sum()
-    }
-
-    /// The numbers of those that were inherited.
-    pub(super) fn inherited(&self) -> Vec<usize> {
-        let number = |place: &Place| match &place.hold {
-            Hold::Inherited(number, _) => Some(*number),
-            Hold::Fresh(_) | Hold::Kept(..) => None,
-        };
-        self.0.iter().filter_map(number).collect()
-    }
-
-    /// The real addresses of a listener, in the order of its file.
-    pub(super) fn addresses(&self, listener: &str) -> Vec<String> {
-        let of = self.0.iter().filter(|place| &*place.listener == listener);
-        of.filter_map(|place| match &place.hold {
-            Hold::Kept(_, real) => Some(real.to_string()),
-            Hold::Fresh(fresh) => fresh.0.as_ref().map(|held| held.address.to_string()),
-            Hold::Inherited(_, held) => Some(held.address.to_string()),
-        })
-        .collect()
-    }
-}
-
 impl Posts {
     /// A post that is this address already. A port that the kernel chose stays with its listener.
     fn find(&self, listener: &Listener, address: &BindAddress, taken: &[bool]) -> Option<usize> {
@@ -308,74 +221,6 @@ impl Posts {
     }
 }
 
-/// Whether sockets of a `listener_had` are what a listener wants to be bound to. A port that the kernel chose stays with
-/// its listener.
-pub(super) fn is_same(
-    wanted: &BindAddress,
-    listener: &Listener,
-    listener_had: &str,
-    configured: &BindAddress,
-    real: &BindAddress,
-) -> bool {
-    match (wanted, configured) {
-        (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => path == other,
-        (BindAddress::Ip(wanted), BindAddress::Ip(had)) if wanted.port() == 0 => {
-            wanted == had && *listener_had == *listener.name
-        }
-        (wanted, _) => wanted == real,
-    }
-}
-
-impl Held {
-    fn of_bound(bound: Bound) -> io::Result<Self> {
-        let Bound { address, sockets } = bound;
-        let is_one = matches!(address, BindAddress::Unix(..));
-        let distinct = if is_one { &sockets[..sockets.len().min(1)] } else { &sockets[..] };
-        match distinct.iter().map(BoundSocket::try_clone).collect() {
-            Ok(spares) => Ok(Self { address, sockets, spares, foreign: false }),
-            Err(error) => {
-                drop(Fresh(Some(Self { address, sockets, spares: Vec::new(), foreign: false })));
-                Err(error)
-            }
-        }
-    }
-
-    fn of_inherited(inherited: Inherited, workers: usize) -> io::Result<Hold> {
-        let sockets = spread(&inherited.sockets, workers)?;
-        Ok(Hold::Inherited(
-            inherited.number,
-            Self { address: inherited.real, sockets, spares: inherited.sockets, foreign: inherited.foreign },
-        ))
-    }
-}
-
-/// Has sockets that are bound already accept for addresses of others, or no longer.
-fn set_transparent(sockets: &[BoundSocket], bind: &Bind) -> io::Result<()> {
-    let mut tcp = sockets.iter().filter(|socket| matches!(socket, BoundSocket::Tcp(_)));
-    tcp.try_for_each(|socket| net::set_transparent(socket, bind.transparent))
-}
-
-/// Whether one address takes in the other.
-fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
-    let wide = one.ip().is_unspecified() || other.ip().is_unspecified() || one.ip() == other.ip();
-    wide && one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
-}
-
-impl Place {
-    /// Listens if it is new; if it is not, a unix socket's file may need other permissions.
-    fn ready(&self, plan: &Plan) -> Result<(), (String, io::Error)> {
-        let listener = plan.listeners.iter().find(|listener| listener.name == self.listener);
-        let readied = match (&self.hold, &self.configured, listener) {
-            (Hold::Fresh(Fresh(Some(held))), _, Some(listener)) => net::listen(&held.sockets, &listener.tcp),
-            (Hold::Kept(..) | Hold::Inherited(..), BindAddress::Unix(path, Some(mode)), _) => {
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))
-            }
-            _ => Ok(()),
-        };
-        readied.map_err(|error| (format!("listeners.{}: {}", self.listener, self.configured), error))
-    }
-}
-
 /// What sockets are served with.
 pub(super) struct Serving<'a> {
     pub(super) listeners: &'a [(Listener, Arc<ListenerLive>)],
@@ -398,60 +243,4 @@ pub(super) struct Served {
     pub(super) arrivals: Vec<Vec<Arrival>>,
     /// Listener and real address.
     pub(super) announced: Vec<(Arc<str>, String)>,
-}
-
-impl Post {
-    fn open(
-        listener: Arc<str>,
-        configured: BindAddress,
-        held: Held,
-        orders: Orders,
-        with: &Serving<'_>,
-        served: &mut Served,
-    ) -> Self {
-        let (orders, follow) = watch::channel(orders);
-        let Held { address: real, sockets, spares, foreign } = held;
-        let workers = served.arrivals.len().max(1);
-        let count = sockets.len();
-        // More sockets than workers: each has several.
-        for (index, socket) in sockets.into_iter().enumerate() {
-            let Some(arrivals) = served.arrivals.get_mut(index % workers) else { continue };
-            let acceptor = Acceptor::new(follow.clone(), with.gate.clone(), with.life.clone());
-            let running: AcceptorGuard = with.acceptors.enter();
-            arrivals.push(Arrival { socket, acceptor, running });
-        }
-        served.announced.push((listener.clone(), real.to_string()));
-        Self { listener, configured, real, orders, spares, served: count, foreign }
-    }
-
-    /// Goes on, perhaps for another listener.
-    fn follow(mut self, listener: &Arc<str>, configured: BindAddress, orders: Orders, served: &mut Served) -> Self {
-        if self.listener != *listener {
-            served.announced.push((listener.clone(), self.real.to_string()));
-        }
-        self.orders.send_if_modified(|now| {
-            let other = !Arc::ptr_eq(&now.listener, &orders.listener) || now.tcp != orders.tcp;
-            *now = orders;
-            other
-        });
-        self.listener = listener.clone();
-        self.configured = configured;
-        self
-    }
-
-    /// Has its sockets emptied and closed. The file of a unix socket goes first: while we listen nobody else can have
-    /// taken its path.
-    fn close(&mut self) {
-        self.spares.clear();
-        if self.foreign {
-            // Who waits there waits for whomever the manager starts next.
-            self.orders.send_modify(|orders| orders.fate = Fate::HandOver);
-            return;
-        }
-        if let BindAddress::Unix(path, _) = &self.real {
-            // Gone already, or not ours to remove: either way there is nothing to do about it.
-            let _ = std::fs::remove_file(path);
-        }
-        self.orders.send_modify(|orders| orders.fate = Fate::Close);
-    }
 }

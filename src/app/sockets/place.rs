@@ -1,0 +1,128 @@
+//! Addresses that a configuration is to be served at: all of them to be had, and none served yet.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use crate::app::inheritance::{Inherited, spread};
+use crate::config::plan::{Bind, BindAddress, Plan};
+use crate::net::{self, Bound, BoundSocket};
+
+/// The addresses of a configuration, all of them to be had.
+#[derive(Debug)]
+pub(in crate::app) struct Places(pub(super) Vec<Place>);
+
+impl Places {
+    /// Sockets that are new to this process.
+    pub(in crate::app) fn fresh(&self) -> usize {
+        let fresh = |place: &Place| match &place.hold {
+            Hold::Fresh(Fresh(Some(held))) => held.sockets.len() + held.spares.len(),
+            Hold::Inherited(_, held) => held.sockets.len() + held.spares.len(),
+            Hold::Fresh(_) | Hold::Kept(..) => 0,
+        };
+        self.0.iter().map(fresh).sum()
+    }
+
+    /// The numbers of those that were inherited.
+    pub(in crate::app) fn inherited(&self) -> Vec<usize> {
+        let number = |place: &Place| match &place.hold {
+            Hold::Inherited(number, _) => Some(*number),
+            Hold::Fresh(_) | Hold::Kept(..) => None,
+        };
+        self.0.iter().filter_map(number).collect()
+    }
+
+    /// The real addresses of a listener, in the order of its file.
+    pub(in crate::app) fn addresses(&self, listener: &str) -> Vec<String> {
+        let of = self.0.iter().filter(|place| &*place.listener == listener);
+        of.filter_map(|place| match &place.hold {
+            Hold::Kept(_, real) => Some(real.to_string()),
+            Hold::Fresh(fresh) => fresh.0.as_ref().map(|held| held.address.to_string()),
+            Hold::Inherited(_, held) => Some(held.address.to_string()),
+        })
+        .collect()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) listener: Arc<str>,
+    pub(super) configured: BindAddress,
+    pub(super) hold: Hold,
+}
+
+impl Place {
+    /// Listens if it is new; if it is not, a unix socket's file may need other permissions.
+    pub(super) fn ready(&self, plan: &Plan) -> Result<(), (String, io::Error)> {
+        let listener = plan.listeners.iter().find(|listener| listener.name == self.listener);
+        let readied = match (&self.hold, &self.configured, listener) {
+            (Hold::Fresh(Fresh(Some(held))), _, Some(listener)) => net::listen(&held.sockets, &listener.tcp),
+            (Hold::Kept(..) | Hold::Inherited(..), BindAddress::Unix(path, Some(mode)), _) => {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))
+            }
+            _ => Ok(()),
+        };
+        readied.map_err(|error| (format!("listeners.{}: {}", self.listener, self.configured), error))
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// One that is there, by its number.
+    Kept(usize, BindAddress),
+    /// One that was bound just now.
+    Fresh(Fresh),
+    /// One that another process has bound.
+    Inherited(usize, Held),
+}
+
+/// Sockets that were bound just now; a unix socket's file goes with them unless they are taken.
+#[derive(Debug)]
+pub(super) struct Fresh(pub(super) Option<Held>);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(Held { address: BindAddress::Unix(path, _), .. }) = &self.0 {
+            // Gone already, perhaps; there is nothing more to do about it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The sockets of an address: for the workers, and those to be handed on some day.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) address: BindAddress,
+    pub(super) sockets: Vec<BoundSocket>,
+    pub(super) spares: Vec<BoundSocket>,
+    pub(super) foreign: bool,
+}
+
+impl Held {
+    pub(super) fn of_bound(bound: Bound) -> io::Result<Self> {
+        let Bound { address, sockets } = bound;
+        let is_one = matches!(address, BindAddress::Unix(..));
+        let distinct = if is_one { &sockets[..sockets.len().min(1)] } else { &sockets[..] };
+        match distinct.iter().map(BoundSocket::try_clone).collect() {
+            Ok(spares) => Ok(Self { address, sockets, spares, foreign: false }),
+            Err(error) => {
+                drop(Fresh(Some(Self { address, sockets, spares: Vec::new(), foreign: false })));
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn of_inherited(inherited: Inherited, workers: usize) -> io::Result<Hold> {
+        let sockets = spread(&inherited.sockets, workers)?;
+        Ok(Hold::Inherited(
+            inherited.number,
+            Self { address: inherited.real, sockets, spares: inherited.sockets, foreign: inherited.foreign },
+        ))
+    }
+}
+
+/// Has sockets that are bound already accept for addresses of others, or no longer.
+pub(super) fn set_transparent(sockets: &[BoundSocket], bind: &Bind) -> io::Result<()> {
+    let mut tcp = sockets.iter().filter(|socket| matches!(socket, BoundSocket::Tcp(_)));
+    tcp.try_for_each(|socket| net::set_transparent(socket, bind.transparent))
+}
