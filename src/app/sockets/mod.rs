@@ -38,6 +38,16 @@ struct Posts {
     inherited: Vec<Inherited>,
 }
 
+/// Where the sockets of an address come from.
+enum Origin {
+    /// They are there, at the post of this number.
+    Kept(usize),
+    /// Another process has bound them.
+    Inherited(Inherited),
+    /// They are to be bound.
+    Nowhere,
+}
+
 /// Addresses that could not be bound: each with its place in the configuration.
 pub(super) type Failed = Vec<(String, io::Error)>;
 
@@ -49,36 +59,17 @@ impl Sockets {
     pub(super) fn claim(&self, plan: &Plan, workers: usize) -> Result<Places, Failed> {
         let mut posts = self.lock();
         let mut taken = vec![false; posts.open.len()];
-        let mut places = Vec::new();
-        let mut failed = Failed::new();
-        let all = plan.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |bind| (listener, bind)));
+        let all = || plan.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |bind| (listener, bind)));
         // Those that are there first: an address that stays must not look taken to another of the same port.
-        for (listener, bind) in all {
-            let kept = posts.find(listener, &bind.address, &taken);
-            kept.into_iter().for_each(|index| taken[index] = true);
-            places.push((listener, bind.clone(), kept));
-        }
-        let mut found = Vec::with_capacity(places.len());
-        let mut given: Vec<Option<Inherited>> = Vec::with_capacity(places.len());
-        for (listener, bind, kept) in &places {
-            given.push(if kept.is_none() { posts.take_inherited(listener, &bind.address) } else { None });
-        }
-        let mut given = given.into_iter();
-        for (listener, bind, kept) in places {
-            let hold = match (kept, given.next().flatten()) {
-                (Some(index), _) => {
-                    let post = &posts.open[index];
-                    set_transparent(&post.spares, &bind).map(|()| Hold::Kept(index, post.real.clone()))
-                }
-                (None, Some(inherited)) => {
-                    set_transparent(&inherited.sockets, &bind).and_then(|()| Held::of_inherited(inherited, workers))
-                }
-                (None, None) => posts.bind(listener, &bind, workers),
-            };
-            let configured = bind.address;
-            match hold {
-                Ok(hold) => found.push(Place { listener: listener.name.clone(), configured, hold }),
-                Err(error) => failed.push((format!("listeners.{}: {configured}", listener.name), error)),
+        let kept: Vec<_> = all().map(|(listener, bind)| posts.keep(listener, &bind.address, &mut taken)).collect();
+        let origins = all().zip(kept).map(|((listener, bind), kept)| posts.origin(listener, &bind.address, kept));
+        let origins: Vec<_> = origins.collect();
+        let (mut found, mut failed) = (Vec::with_capacity(origins.len()), Failed::new());
+        for ((listener, bind), origin) in all().zip(origins) {
+            let (name, configured) = (&listener.name, bind.address.clone());
+            match posts.hold(listener, bind, origin, workers) {
+                Ok(hold) => found.push(Place { listener: name.clone(), configured, hold }),
+                Err(error) => failed.push((format!("listeners.{name}: {configured}"), error)),
             }
         }
         // Listening comes last: a client that got in would be reset if this were given up.
@@ -195,19 +186,47 @@ impl Sockets {
 }
 
 impl Posts {
-    /// A post that is this address already. A port that the kernel chose stays with its listener.
-    fn find(&self, listener: &Listener, address: &BindAddress, taken: &[bool]) -> Option<usize> {
+    /// A post that is this address already, and is not `taken`: from now on it is. A port that the kernel chose stays
+    /// with its listener.
+    fn keep(&self, listener: &Listener, address: &BindAddress, taken: &mut [bool]) -> Option<usize> {
         let same = |post: &Post| is_same(address, listener, &post.listener, &post.configured, &post.real);
-        (0..self.open.len()).find(|index| !taken[*index] && same(&self.open[*index]))
+        let index = (0..self.open.len()).find(|index| !taken[*index] && same(&self.open[*index]))?;
+        taken[index] = true;
+        Some(index)
     }
 
-    /// The same of those that were inherited.
+    /// Where the sockets of an address come from, of which `kept` is the post if there is one.
+    fn origin(&mut self, listener: &Listener, address: &BindAddress, kept: Option<usize>) -> Origin {
+        match kept {
+            Some(index) => Origin::Kept(index),
+            None => self.take_inherited(listener, address).map_or(Origin::Nowhere, Origin::Inherited),
+        }
+    }
+
+    /// Those that were inherited of this address.
     fn take_inherited(&mut self, listener: &Listener, address: &BindAddress) -> Option<Inherited> {
         let same = |had: &Inherited| is_same(address, listener, &had.listener, &had.configured, &had.real);
         let index = self.inherited.iter().position(same)?;
         Some(self.inherited.remove(index))
     }
 
+    /// The sockets of an address, which have what it asks for.
+    fn hold(&self, listener: &Listener, bind: &Bind, origin: Origin, workers: usize) -> io::Result<Hold> {
+        match origin {
+            Origin::Kept(index) => {
+                let post = &self.open[index];
+                set_transparent(&post.spares, bind)?;
+                Ok(Hold::Kept(index, post.real.clone()))
+            }
+            Origin::Inherited(inherited) => {
+                set_transparent(&inherited.sockets, bind)?;
+                Held::of_inherited(inherited, workers)
+            }
+            Origin::Nowhere => self.bind(listener, bind, workers),
+        }
+    }
+
+    /// New sockets.
     fn bind(&self, listener: &Listener, bind: &Bind, workers: usize) -> io::Result<Hold> {
         let ours = |real: &BindAddress| match (real, &bind.address) {
             (BindAddress::Ip(ours), BindAddress::Ip(wanted)) => overlap(ours, wanted),
