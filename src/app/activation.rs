@@ -1,8 +1,8 @@
 //! Sockets that the service manager gives, by name: which listener or endpoint each is for.
 
+use super::endpoints::listens;
 use super::inheritance::Inherited;
 use super::sockets::is_same;
-use super::start::listens;
 use super::systemd::Given;
 use super::upgrade::{EndpointOffer, Estate};
 use crate::config::plan::{BindAddress, Listener, Plan};

@@ -8,10 +8,9 @@ use tokio::sync::mpsc;
 
 use super::pools::{Gone, Pools, Started};
 use super::sockets::{Places, Serving, Sockets};
-use super::start::StartError;
 use super::tls::{self, Secrets};
 use super::worker::Arrival;
-use super::{Acceptors, Logging, limits};
+use super::{Acceptors, Logging, StartError, limits};
 use crate::admin::{self, InForce};
 use crate::backend::Backend;
 use crate::config::Loaded;

@@ -3,6 +3,8 @@
 mod activation;
 mod assembly;
 mod drain;
+mod endpoints;
+mod error;
 mod folders;
 mod inheritance;
 mod limits;
@@ -30,9 +32,9 @@ use crate::admin::{self, Attendance, Bidding, Origin};
 use crate::config::Loaded;
 use crate::config::plan::Sandbox;
 
+pub use error::StartError;
 pub use limits::raise_descriptor_limit;
 pub use logging::Logging;
-pub use start::StartError;
 pub use upgrade::{HELPER, Program, start_on_request};
 
 /// How a process that served came to its end.

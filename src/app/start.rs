@@ -1,9 +1,7 @@
 //! Start: everything is bound, opened and resolved before the first client is accepted.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,98 +10,29 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::assembly::{Assembly, Prepared};
+use super::endpoints::{bind_endpoints, offers};
 use super::pools::Pools;
 use super::sockets::Sockets;
 use super::systemd::Store;
-use super::upgrade::{EndpointOffer, Estate, Heir, Inheritance, Upgrader};
+use super::upgrade::{Estate, Heir, Inheritance, Upgrader};
 use super::worker::{Arrival, Job};
 use super::{
-    Acceptors, Birth, Configured, Logging, Running, Succession, activation, limits, reload, tls, watchdog, worker,
+    Acceptors, Birth, Configured, Logging, Running, StartError, Succession, activation, limits, reload, tls, watchdog,
+    worker,
 };
-use crate::admin::{self, AdminTls, Attendance, Desk, Door, Endpoint, EndpointError, Upgrades};
+use crate::admin::{self, AdminTls, Attendance, Desk, Door, Endpoint, Upgrades};
 use crate::admission::Gate;
 use crate::backend::Registry;
 use crate::config::plan::Plan;
 use crate::connect::{self, Connector};
 use crate::discover::System;
 use crate::drain::Stage;
-use crate::ledger::{self, AccessLogs, Ledger, OpenError};
+use crate::ledger::{self, AccessLogs, Ledger};
 use crate::metrics::Reloads;
 use crate::pool::{Overrides, Tools};
 use crate::relay::Workbench;
 use crate::route::Live;
 use crate::session::Context;
-use crate::tls::Unusable;
-
-/// Why the process did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// Addresses that could not be bound: each with its place in the configuration.
-    Bind(Vec<(String, io::Error)>),
-    /// An option of sockets may not be used: where it is wanted, and why not.
-    Option(String, io::Error),
-    /// An access log could not be opened.
-    Log(OpenError),
-    /// The admin or metrics endpoint could not be had.
-    Endpoint(EndpointError),
-    /// Files of TLS that cannot be used: each with the key that names them.
-    Tls(Vec<(String, Unusable)>),
-    /// What operators have said before cannot be read.
-    State(String),
-    /// A socket that the service manager gives is not one that is wanted.
-    Given(String),
-    /// The process that is to be replaced does not let this one take over.
-    Upgrade(String),
-    /// The sandbox that is asked for is not to be had.
-    Sandbox(String),
-    /// Threads or signals are not to be had.
-    Runtime(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(failed) => {
-                for (index, (place, error)) in failed.iter().enumerate() {
-                    let newline = if index > 0 { "\n" } else { "" };
-                    write!(f, "{newline}cannot bind {place}: {error}{}", remedy(error))?;
-                }
-                Ok(())
-            }
-            Self::Option(place, error) => write!(f, "{place}: {error}"),
-            Self::Log(error) => write!(f, "cannot open {error}"),
-            Self::Tls(failed) => {
-                for (index, (key, error)) in failed.iter().enumerate() {
-                    let newline = if index > 0 { "\n" } else { "" };
-                    write!(f, "{newline}{key}: {error}")?;
-                }
-                Ok(())
-            }
-            Self::Endpoint(EndpointError::Bind(place, error)) => {
-                write!(f, "cannot bind {place}: {error}{}", remedy(error))
-            }
-            Self::Endpoint(error) => error.fmt(f),
-            Self::State(error) => f.write_str(error),
-            Self::Given(error) => write!(f, "socket activation: {error}"),
-            Self::Upgrade(error) => write!(f, "cannot take over: {error}"),
-            Self::Sandbox(error) => write!(f, "sandbox: {error}"),
-            Self::Runtime(error) => write!(f, "cannot start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process has it (`ss -ltnp` or `ss -lxp` shows which)",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address (`tcp.freebind: true` binds it anyway)",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE, unix sockets a writable folder"
-        }
-        _ => "",
-    }
-}
 
 /// Starts everything, taking over from another process if there is a `link` to one.
 pub(super) async fn start(
@@ -266,32 +195,6 @@ async fn take_over(
     state.ledger.begin_ids(known.next_id);
     state.upgrades.note(known.upgrade.clone());
     Ok(Some(inheritance))
-}
-
-/// The endpoints' sockets once more, for a process that takes over.
-fn offers(plan: &Plan, endpoints: &[Endpoint]) -> io::Result<Vec<(EndpointOffer, OwnedFd)>> {
-    let offer = |endpoint: &Endpoint| {
-        let configured = listens(plan, endpoint.name()).unwrap_or_default();
-        let (name, foreign) = (endpoint.name().to_owned(), endpoint.is_foreign());
-        Ok((EndpointOffer { name, configured, foreign }, endpoint.socket()?))
-    };
-    endpoints.iter().map(offer).collect()
-}
-
-/// Where an endpoint is to listen.
-pub(super) fn listens(plan: &Plan, endpoint: &str) -> Option<String> {
-    match endpoint {
-        "admin" => plan.admin.as_ref().map(|admin| admin.listen.to_string()),
-        _ => plan.metrics.as_ref().and_then(|metrics| metrics.listen).map(|listen| listen.to_string()),
-    }
-}
-
-fn bind_endpoints(plan: &Plan, estate: &mut Estate) -> Result<Vec<Endpoint>, StartError> {
-    let mut given = |name| estate.endpoint(name, &listens(plan, name)?);
-    let admin = plan.admin.as_ref().map(|admin| Endpoint::admin(admin, given("admin")));
-    let metrics = plan.metrics.as_ref().and_then(|metrics| metrics.listen);
-    let metrics = metrics.map(|listen| Endpoint::metrics(listen, given("metrics")));
-    admin.into_iter().chain(metrics).collect::<Result<_, _>>().map_err(StartError::Endpoint)
 }
 
 fn state_file_error(plan: &Plan, error: &io::Error) -> StartError {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::admin::{Attempt, Origin, Verdict, told};
-use crate::app::start::StartError;
+use crate::app::StartError;
 use crate::balance::CATALOGUE;
 use crate::config::diff::{diff, restarts};
 use crate::config::plan::Plan;
