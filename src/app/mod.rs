@@ -6,6 +6,7 @@ mod drain;
 mod endpoints;
 mod error;
 mod folders;
+mod foundation;
 mod inheritance;
 mod limits;
 mod logging;

@@ -1,37 +1,28 @@
 //! Start: everything is bound, opened and resolved before the first client is accepted.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::assembly::{Assembly, Prepared};
-use super::endpoints::{bind_endpoints, offers};
+use super::endpoints::offers;
+use super::foundation::Foundation;
 use super::pools::Pools;
 use super::sockets::Sockets;
-use super::systemd::Store;
+use super::systemd::{Manager, Store};
 use super::upgrade::{Estate, Heir, Inheritance, Upgrader};
 use super::worker::{Arrival, Job};
 use super::{
     Acceptors, Birth, Configured, Logging, Running, StartError, Succession, activation, limits, reload, tls, watchdog,
     worker,
 };
-use crate::admin::{self, AdminTls, Attendance, Desk, Door, Endpoint, Upgrades};
-use crate::admission::Gate;
-use crate::backend::Registry;
-use crate::config::plan::Plan;
-use crate::connect::{self, Connector};
-use crate::discover::System;
+use crate::admin::{self, Attendance, Desk, Door, Endpoint, UpgradeWish, Upgrades, Wish};
+use crate::connect::Connector;
 use crate::drain::Stage;
-use crate::ledger::{self, AccessLogs, Ledger};
-use crate::metrics::Reloads;
-use crate::pool::{Overrides, Tools};
+use crate::ledger;
 use crate::relay::Workbench;
-use crate::route::Live;
 use crate::session::Context;
 
 /// Starts everything, taking over from another process if there is a `link` to one.
@@ -63,124 +54,64 @@ async fn start_all(
     heir: &mut Option<Heir>,
     mut estate: Estate,
 ) -> Result<(Running, Succession), StartError> {
-    let Birth { starter, walls, cpus, manager, .. } = birth;
-    if let Some(walls) = &walls {
+    if let Some(walls) = &birth.walls {
         walls.tell();
         configured.origin.reach = walls.reach.clone();
     }
-    let descriptors = limits::raise_descriptor_limit();
     let plan = configured.loaded.plan.clone();
-    let workers = plan.workers.threads.map_or(cpus, |threads| threads.get());
-    let overrides = Overrides::load(plan.state_file.clone()).map_err(|error| state_file_error(&plan, &error))?;
-    let endpoints = bind_endpoints(&plan, &mut estate)?;
-    let admin_tls =
-        AdminTls::load(plan.admin.as_ref()).map_err(|error| StartError::Tls(vec![("admin.tls".into(), error)]))?;
-    let runtimes = worker::Idle::new(workers).map_err(StartError::Runtime)?;
-    let (orders, ordered) = mpsc::unbounded_channel();
-    let connector = connect::system(); // one for all: sessions and probes take turns at its source addresses
-    let tools = Tools {
-        registry: Arc::new(Registry::new(workers)),
-        resolver: Arc::new(System),
-        connector: connector.clone(),
-        places: Arc::default(),
-        overrides: Arc::new(overrides),
-        orders,
-        zone: plan.zone.clone(),
-    };
-    let manager = Arc::new(manager);
+    let foundation = Foundation::open(&plan, birth.cpus, &mut estate)?;
     let (desk, wishes) = Desk::new(configured.origin);
     let (upgrades, upgrade_wishes) = Upgrades::new();
-    let pipes = limits::budget(descriptors, limits::open_descriptors(), workers).pipes;
-    let bench = |worker| Workbench::new(worker, pipes).busy_polling(plan.workers.busy_poll);
-    let nothing = Live {
-        plan: Arc::new(plan.clone()),
-        generation: 0,
-        listeners: BTreeMap::new(),
-        pools: BTreeMap::new(),
-        departed: Vec::new(),
-    };
-    let state = Arc::new(admin::State {
-        live: Arc::new(ArcSwap::from_pointee(nothing)),
-        ledger: Arc::new(Ledger::new(workers, AccessLogs::default())),
-        gate: Arc::new(Gate::new(0, plan.overflow)),
-        life: Arc::default(),
-        benches: (0..workers).map(|worker| Arc::new(bench(worker))).collect(),
-        runtimes: runtimes.handles(),
-        reloads: Arc::new(Reloads::new(SystemTime::now())),
-        desk: Arc::new(desk),
-        log_dropped: logging.dropped(),
-        overrides: tools.overrides.clone(),
-        elders: Arc::default(),
-        upgrades: Arc::new(upgrades),
-        admin_tls: Arc::new(admin_tls),
-    });
+    let state = Arc::new(foundation.state(&plan, desk, upgrades, &logging));
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let tools = foundation.tools(&plan, orders);
+    let connector = tools.connector.clone();
+    let Foundation { endpoints, runtimes, descriptors, .. } = foundation;
     tokio::spawn(ledger::evict(state.ledger.clone(), ordered));
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = state.benches.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let sockets: Arc<Sockets> = Arc::default();
     sockets.inherit(std::mem::take(&mut estate.addresses));
-    let acceptors = Acceptors::default();
     let mut assembly = Assembly {
         state: state.clone(),
         logging,
-        sockets: sockets.clone(),
+        sockets,
         pools: Pools::new(tools),
-        acceptors: acceptors.clone(),
+        acceptors: Acceptors::default(),
         workers: senders,
         descriptors,
         overhead: 0,
     };
-    let mut prepared = assembly.prepare(configured.loaded).await?;
-    let handles =
+    let prepared = assembly.prepare(configured.loaded).await?;
+    let workers =
         spawn_workers(runtimes.take(), receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
-    let inheritance = take_over(heir, &sockets, &state, &mut prepared).await?;
+    let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
+    let serving = Serving { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over };
+    serving.attend(birth, Store::new(estate.stored))
+}
+
+/// Puts the first configuration into force. The process before, if there is one, gives up what only one can have; says
+/// whether there is.
+async fn enforce(
+    assembly: &mut Assembly,
+    mut prepared: Prepared,
+    heir: &mut Option<Heir>,
+    manager: &Manager,
+) -> Result<bool, StartError> {
+    let inheritance = take_over(heir, assembly, &mut prepared).await?;
     assembly.commit(prepared).await;
-    let takes_over = inheritance.is_some();
-    if let (Some(heir), Some(inheritance)) = (heir.take(), inheritance) {
-        // Before the process that the manager knows may end.
-        manager.taken_over();
-        // Before anyone asks here for what was counted there.
-        heir.serves(inheritance, &state.elders).await;
-    }
-    let (replace, replaced) = oneshot::channel();
-    let (bid, biddings) = mpsc::unbounded_channel();
-    let (doors, door) = watch::channel(Door::Open);
-    let (exports, exported) = mpsc::channel(1);
-    let turn: Arc<Mutex<()>> = Arc::default();
-    let attendance = Attendance::new(state.clone(), bid);
-    let upgrader = Upgrader {
-        state: state.clone(),
-        sockets: sockets.clone(),
-        starter,
-        doors,
-        endpoints: offers(&plan, &endpoints).map_err(StartError::Runtime)?,
-        exports,
-        turn: turn.clone(),
-        attendance: attendance.clone(),
-        manager: manager.clone(),
-        replaced: replace,
-    };
-    announce(&state, endpoints, &door);
-    if !takes_over {
-        manager.ready("serving");
-    }
-    let with = reload::With { exports: exported, turn, manager: manager.clone(), store: Store::new(estate.stored) };
-    reload::spawn(assembly, wishes, with);
-    tokio::spawn(tls::watch_until_left(state.clone()));
-    tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));
-    tokio::spawn(upgrader.run(upgrade_wishes));
-    tokio::spawn(state.elders.clone().watch());
-    Ok((
-        Running { state, workers: handles, acceptors, sockets, attendance, manager, _walls: walls },
-        Succession { replaced, biddings },
-    ))
+    let (Some(heir), Some(inheritance)) = (heir.take(), inheritance) else { return Ok(false) };
+    // Before the process that the manager knows may end.
+    manager.taken_over();
+    // Before anyone asks here for what was counted there.
+    heir.serves(inheritance, &assembly.state.elders).await;
+    Ok(true)
 }
 
 /// Nothing can fail any more: has the process before let go of what only one can have, and takes over what it knows.
 async fn take_over(
     heir: &mut Option<Heir>,
-    sockets: &Sockets,
-    state: &admin::State,
+    Assembly { sockets, state, .. }: &Assembly,
     prepared: &mut Prepared,
 ) -> Result<Option<Inheritance>, StartError> {
     let Some(heir) = heir else { return Ok(None) };
@@ -195,11 +126,6 @@ async fn take_over(
     state.ledger.begin_ids(known.next_id);
     state.upgrades.note(known.upgrade.clone());
     Ok(Some(inheritance))
-}
-
-fn state_file_error(plan: &Plan, error: &io::Error) -> StartError {
-    let path = plan.state_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    StartError::State(format!("state_file {path}: {error}"))
 }
 
 /// Starts the data threads; they have nothing to accept from yet.
@@ -221,6 +147,60 @@ fn spawn_workers(
     };
     let jobs = receivers.into_iter().zip(&state.benches).map(job);
     runtimes.into_iter().zip(jobs).map(|(runtime, job)| worker::spawn(runtime, job)).collect()
+}
+
+/// A process that serves, and is not attended to yet.
+struct Serving {
+    assembly: Assembly,
+    workers: Vec<worker::Handle>,
+    /// Bound, and not served yet.
+    endpoints: Vec<Endpoint>,
+    /// Changes of the configuration that are asked for.
+    wishes: mpsc::Receiver<Wish>,
+    /// The same of upgrades.
+    upgrade_wishes: mpsc::Receiver<UpgradeWish>,
+    /// Whether it has taken over from another one.
+    takes_over: bool,
+}
+
+impl Serving {
+    /// Says that everything is there, and leaves running whoever changes it, watches it and replaces it.
+    fn attend(self, birth: Birth, store: Store) -> Result<(Running, Succession), StartError> {
+        let Birth { starter, walls, manager, .. } = birth;
+        let Self { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over } = self;
+        let (state, sockets, acceptors) =
+            (assembly.state.clone(), assembly.sockets.clone(), assembly.acceptors.clone());
+        let manager = Arc::new(manager);
+        let (replace, replaced) = oneshot::channel();
+        let (bid, biddings) = mpsc::unbounded_channel();
+        let (doors, door) = watch::channel(Door::Open);
+        let (exports, exported) = mpsc::channel(1);
+        let turn: Arc<Mutex<()>> = Arc::default();
+        let attendance = Attendance::new(state.clone(), bid);
+        let upgrader = Upgrader {
+            state: state.clone(),
+            sockets: sockets.clone(),
+            starter,
+            doors,
+            endpoints: offers(&state.live.load().plan, &endpoints).map_err(StartError::Runtime)?,
+            exports,
+            turn: turn.clone(),
+            attendance: attendance.clone(),
+            manager: manager.clone(),
+            replaced: replace,
+        };
+        announce(&state, endpoints, &door);
+        if !takes_over {
+            manager.ready("serving");
+        }
+        reload::spawn(assembly, wishes, reload::With { exports: exported, turn, manager: manager.clone(), store });
+        tokio::spawn(tls::watch_until_left(state.clone()));
+        tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));
+        tokio::spawn(upgrader.run(upgrade_wishes));
+        tokio::spawn(state.elders.clone().watch());
+        let running = Running { state, workers, acceptors, sockets, attendance, manager, _walls: walls };
+        Ok((running, Succession { replaced, biddings }))
+    }
 }
 
 /// Serves the endpoints, and says that everything is there.
