@@ -24,18 +24,12 @@ impl Peer {
 
     /// The IP address, if it has one.
     pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Ip(address) => Some(address.ip()),
-            Self::Unix => None,
-        }
+        Some(self.tcp()?.ip())
     }
 
     /// The port, if it has one.
     pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::Ip(address) => Some(address.port()),
-            Self::Unix => None,
-        }
+        Some(self.tcp()?.port())
     }
 }
 
@@ -85,9 +79,17 @@ fn show(address: SocketAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// An address of one of the two kinds that sockets have.
-pub trait Address: Clone + From<SocketAddrV4> + fmt::Display {
+pub trait Address: Clone + From<SocketAddr> + fmt::Display {
+    /// It, if it is of TCP.
+    fn tcp(&self) -> Option<SocketAddr>;
+
     /// It, if it is of IPv4.
-    fn v4(&self) -> Option<SocketAddrV4>;
+    fn v4(&self) -> Option<SocketAddrV4> {
+        match self.tcp()? {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        }
+    }
 
     /// Its text, if it is of IPv4 and that text therefore short.
     fn short(&self) -> Option<Short> {
@@ -95,32 +97,32 @@ pub trait Address: Clone + From<SocketAddrV4> + fmt::Display {
     }
 }
 
-impl From<SocketAddrV4> for Peer {
-    fn from(address: SocketAddrV4) -> Self {
-        Self::Ip(address.into())
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
     }
 }
 
 impl Address for Peer {
-    fn v4(&self) -> Option<SocketAddrV4> {
+    fn tcp(&self) -> Option<SocketAddr> {
         match self {
-            Self::Ip(SocketAddr::V4(address)) => Some(*address),
-            Self::Ip(SocketAddr::V6(_)) | Self::Unix => None,
+            Self::Ip(address) => Some(*address),
+            Self::Unix => None,
         }
     }
 }
 
-impl From<SocketAddrV4> for Target {
-    fn from(address: SocketAddrV4) -> Self {
-        Self::Ip(address.into())
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
     }
 }
 
 impl Address for Target {
-    fn v4(&self) -> Option<SocketAddrV4> {
+    fn tcp(&self) -> Option<SocketAddr> {
         match self {
-            Self::Ip(SocketAddr::V4(address)) => Some(*address),
-            Self::Ip(SocketAddr::V6(_)) | Self::Unix(_) => None,
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
         }
     }
 }
@@ -147,7 +149,7 @@ impl<Far: Address> Pair<Far> {
     /// Our side's.
     pub fn near(&self) -> Peer {
         match &self.0 {
-            Held::V4 { near, .. } => (*near).into(),
+            Held::V4 { near, .. } => Peer::Ip((*near).into()),
             Held::Other(pair) => pair.0,
         }
     }
@@ -155,7 +157,7 @@ impl<Far: Address> Pair<Far> {
     /// The other side's.
     pub fn far(&self) -> Far {
         match &self.0 {
-            Held::V4 { far, .. } => (*far).into(),
+            Held::V4 { far, .. } => SocketAddr::V4(*far).into(),
             Held::Other(pair) => pair.1.clone(),
         }
     }
