@@ -1,16 +1,12 @@
 //! Everything changes at once: reloads of all kinds, broken files and upgrades, under long and short sessions and a
 //! scraper. Nobody who is connected, or connects, sees any of it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::support::{
-    Admin, Backend, Peer, Proxy, Service, Setup, descriptors, eventually, free_port, is_gone, mix, resident_kib,
+    Backend, Newcomers, Peer, Proxy, Service, Setup, Watcher, descriptors, eventually, free_port, is_gone, mix,
+    resident_kib,
 };
 
 /// One upgrade ends each round.
@@ -99,47 +95,6 @@ impl World {
     }
 }
 
-/// Clients, one after another; each must be served to the last byte.
-fn newcomers(to: SocketAddr, stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, seed: u64) -> JoinHandle<()> {
-    let (stop, served) = (stop.clone(), served.clone());
-    thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            let mut client = Peer::connect(to).seeded(seed, seed);
-            client.say(3000);
-            client.hear(3000);
-            client.finish();
-            client.hear_end();
-            served.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(Duration::from_millis(10));
-        }
-    })
-}
-
-/// Scrapes: of what is always there no count goes back, and what came is what went and what is there.
-fn scraper(admin: Admin, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
-    let stop = stop.clone();
-    thread::spawn(move || {
-        let (mut before, mut scrapes) = (BTreeMap::<String, f64>::new(), 0);
-        while !stop.load(Ordering::Relaxed) {
-            let scrape = admin.scrape();
-            let counts = scrape.all().into_iter().filter(|(series, _)| {
-                let name = series.split('{').next().unwrap_or_default();
-                let rises = ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end));
-                rises && !["extra", "spare", "more"].iter().any(|other| series.contains(other))
-            });
-            let now: BTreeMap<_, _> = counts.collect();
-            for (series, value) in &before {
-                let now = now.get(series).unwrap_or_else(|| panic!("{series} is gone"));
-                assert!(now >= value, "{series} went from {value} to {now}");
-            }
-            super::upgrade::counts::adds_up(&scrape);
-            (before, scrapes) = (now, scrapes + 1);
-            thread::sleep(Duration::from_millis(50));
-        }
-        scrapes
-    })
-}
-
 /// Some words on one of the long sessions.
 fn talk(client: &mut Peer) {
     client.say(500);
@@ -167,16 +122,17 @@ fn reloads_broken_files_and_upgrades_under_load_are_seen_by_nobody() {
     let world = World::new();
     let mut proxy = Setup::file(world.file(0)).start();
     let to = proxy.address("front");
-    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     // One round of the same kind, after which a process is what it will be at the end.
-    let threads: Vec<_> = (1..=2).map(|seed| newcomers(to, &stop, &served, seed)).collect();
+    let newcomers = Newcomers::of(to, 2, Duration::from_millis(10));
     change(&world, &proxy, ROUNDS, &mut []);
     let warm = proxy.upgrade();
     change(&world, &proxy, ROUNDS, &mut []);
     assert_eq!(proxy.exit_within(Duration::from_secs(20)).code(), Some(0));
     let (memory, open) = (resident_kib(warm), descriptors(warm));
 
-    let scraping = scraper(proxy.admin(), &stop);
+    // What is always there.
+    let wanted = |series: &str| !["extra", "spare", "more"].iter().any(|other| series.contains(other));
+    let watching = Watcher::of(proxy.admin(), Duration::from_millis(50), wanted);
     let mut long = Vec::new();
     for round in 0..ROUNDS {
         for number in 0..SESSIONS {
@@ -189,9 +145,9 @@ fn reloads_broken_files_and_upgrades_under_load_are_seen_by_nobody() {
             long.push(client);
         }
         change(&world, &proxy, round, &mut long);
-        let before = served.load(Ordering::Relaxed);
+        let before = newcomers.served();
         proxy.upgrade();
-        eventually("newcomers are served", || (served.load(Ordering::Relaxed) > before + 5).then_some(()));
+        newcomers.come_beyond(before + 5);
     }
     change(&world, &proxy, ROUNDS, &mut long);
     assert!(proxy.metric("peerway_listener_active_connections") >= (ROUNDS * SESSIONS) as f64);
@@ -200,15 +156,14 @@ fn reloads_broken_files_and_upgrades_under_load_are_seen_by_nobody() {
         client.finish();
         client.hear_end();
     }
-    stop.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|client| client.join().expect("a client was not served as it should be"));
-    assert!(scraping.join().expect("a page was not as it should be") > 50);
+    let served = newcomers.stop();
+    assert!(watching.stop() > 50);
     proxy.metric_becomes("peerway_upgrade_old_processes", 0.0);
     proxy.metric_becomes("peerway_listener_active_connections", 0.0);
     let scrape = proxy.scrape();
     let closed = |labels: &str| scrape.get(&format!("peerway_sessions_closed_total{{listener=\"front\"{labels}}}"));
     assert_eq!(closed(",cause=\"finished\""), closed(""), "none ended in another way");
-    assert!(closed("") >= (served.load(Ordering::Relaxed) + ROUNDS * SESSIONS * 9 / 10) as f64);
+    assert!(closed("") >= (served + ROUNDS * SESSIONS * 9 / 10) as f64);
     let generations = proxy.generations();
     let (last, old) = generations.split_last().unwrap();
     old.iter().skip(1).for_each(|id| is_gone(*id));

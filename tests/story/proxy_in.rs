@@ -49,14 +49,6 @@ fn refused(proxy: &Proxy, reason: &str, times: f64) {
     proxy.metric_becomes(&format!("peerway_listener_refused_total{{listener=\"front\",reason=\"{reason}\"}}"), times);
 }
 
-#[track_caller]
-fn adds_up(proxy: &Proxy) {
-    let scrape = proxy.scrape();
-    let get = |name: &str| scrape.get(&format!("peerway_{name}{{listener=\"front\"}}"));
-    let (refused, closed) = (get("listener_refused_total"), get("sessions_closed_total"));
-    assert_eq!(get("listener_connections_total"), refused + closed + get("listener_active_connections"));
-}
-
 #[test]
 fn both_versions_say_who_the_client_is_and_no_byte_is_lost() {
     let backend = Backend::new();
@@ -162,7 +154,7 @@ fn a_stream_that_ends_in_the_midst_of_a_header_is_refused_and_one_that_never_beg
     }
     refused(&proxy, "proxy_invalid", f64::from(cuts));
     assert!(backend.accept_within(Wait::For(Duration::from_millis(50))).is_none());
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
 }
 
 #[test]
@@ -197,7 +189,7 @@ fn what_is_no_header_is_reset_at_once_counted_once_and_logged_escaped() {
     assert!(said <= 2, "{said} lines; a flood of clients must not flood the log");
     assert!(proxy.access().is_empty(), "a refusal is no session: {:?}", proxy.access());
     assert_eq!((proxy.metric("peerway_sessions_closed_total"), proxy.active()), (0.0, 0.0));
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
 }
 
 #[test]
@@ -209,7 +201,7 @@ fn whoever_is_not_trusted_is_reset_and_counted_or_taken_as_it_is() {
     }
     refused(&proxy, "proxy_untrusted", 3.0);
     assert_eq!((proxy.metric("peerway_sessions_closed_total"), proxy.active()), (0.0, 0.0));
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
     assert!(proxy.logs("not in accept_proxy.from").contains("127.0.0.1:"));
 
     let proxy = Setup::to([&backend]).listener("accept_proxy: { from: 10.0.0.0/8, others: plain }").start();
@@ -366,7 +358,7 @@ fn a_header_that_does_not_come_in_time_ends_the_session_however_it_trickles() {
     }
     assert_eq!(proxy.why(), "handshake_timeout proxy intake");
     refused(&proxy, "proxy_invalid", 0.0);
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
 }
 
 #[test]
@@ -395,7 +387,7 @@ fn slow_clients_hurt_nobody_and_cost_nothing() {
     talk(&mut client, &mut server);
     drop((other, its));
     eventually("their descriptors are free", || (descriptors(proxy.id()) <= open).then_some(()));
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
 }
 
 /// A client that has not said who it is holds up no shutdown, and may be ended by hand.
@@ -431,7 +423,7 @@ fn every_connection_is_refused_closed_or_active_at_every_scrape() {
             scope.spawn(move || churn(to, seed));
         }
         for _ in 0..100 {
-            adds_up(&proxy);
+            proxy.scrape().adds_up();
         }
     });
     assert!(proxy.metric("peerway_listener_refused_total{reason=\"proxy_invalid\"}") > 0.0);

@@ -125,6 +125,27 @@ impl Scrape {
         let fits = |have: &BTreeMap<String, String>| labels.iter().all(|(key, value)| have.get(key) == Some(value));
         self.0.iter().filter(|(found, have, _)| *found == name && fits(have)).map(|(.., value)| value).sum()
     }
+
+    /// What came is what was refused, what has ended and what is there.
+    #[track_caller]
+    pub(crate) fn adds_up(&self) {
+        let came = self.get("peerway_listener_connections_total");
+        let gone = self.get("peerway_listener_refused_total") + self.get("peerway_sessions_closed_total");
+        let there = self.get("peerway_listener_active_connections");
+        assert_eq!(came, gone + there, "came {came}, gone {gone}, there {there}");
+    }
+
+    /// What was counted is still there, and none of it is less than `before`; only series that are `wanted`.
+    pub(crate) fn goes_on_from(&self, before: &Self, wanted: impl Fn(&str) -> bool) {
+        let (before, now) = (before.all(), self.all());
+        for (series, value) in before.iter().filter(|(series, _)| wanted(series)) {
+            let name = series.split('{').next().unwrap_or_default();
+            if ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end)) {
+                let now = now.get(series).unwrap_or_else(|| panic!("{series} is gone"));
+                assert!(now >= value, "{series} went from {value} to {now}");
+            }
+        }
+    }
 }
 
 /// `name{a="b"}` in its parts. Label values in tests hold no quotes or commas.

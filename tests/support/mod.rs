@@ -19,7 +19,7 @@ mod tls;
 
 pub(crate) use admin::{Admin, Scrape};
 pub(crate) use change::TOP;
-pub(crate) use clients::Clients;
+pub(crate) use clients::{Clients, Newcomers, Watcher};
 pub(crate) use generations::{is_gone, open_files};
 pub(crate) use hello::{hello, hello_message, records};
 pub(crate) use moody::{Crowd, Mood, Moody, PING, is_open, who};

@@ -81,7 +81,7 @@ fn everything_adds_up_at_every_scrape_and_all_is_given_back() {
             scope.spawn(move || churn(to, number));
         }
         for _ in 0..100 {
-            adds_up(&proxy);
+            proxy.scrape().adds_up();
         }
     });
     is_over(&proxy);

@@ -67,18 +67,9 @@ fn refused(proxy: &Proxy, reason: &str, times: u32) {
     proxy.metric_becomes(&series, f64::from(times));
 }
 
-/// What came is what was refused, what has ended, and what lives.
-#[track_caller]
-fn adds_up(proxy: &Proxy) {
-    let scrape = proxy.scrape();
-    let get = |name: &str| scrape.get(&format!("peerway_{name}{{listener=\"front\"}}"));
-    let (refused, closed) = (get("listener_refused_total"), get("sessions_closed_total"));
-    assert_eq!(get("listener_connections_total"), refused + closed + get("listener_active_connections"));
-}
-
 /// Nobody is left, and everything that was taken is given back.
 #[track_caller]
 fn is_over(proxy: &Proxy) {
     proxy.metric_becomes("peerway_listener_active_connections", 0.0);
-    adds_up(proxy);
+    proxy.scrape().adds_up();
 }

@@ -73,6 +73,6 @@ fn rates_follow() {
     proxy.change_to(&file(&backend, "", "off"));
     let before = proxy.metric("peerway_listener_refused_total");
     (0..10).for_each(|_| drop(client(&proxy, 1)));
-    adds_up(&proxy);
+    proxy.scrape().adds_up();
     assert_eq!(proxy.metric("peerway_listener_refused_total"), before);
 }

@@ -4,18 +4,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Backend, MB, Scrape, eventually, is_gone, send_across};
+use crate::support::{Backend, MB, eventually, is_gone, send_across};
 
 use super::proxy;
-
-/// What came is what was refused, what has ended and what is there.
-#[track_caller]
-pub(crate) fn adds_up(scrape: &Scrape) {
-    let came = scrape.get("peerway_listener_connections_total");
-    let gone = scrape.get("peerway_listener_refused_total") + scrape.get("peerway_sessions_closed_total");
-    let there = scrape.get("peerway_listener_active_connections");
-    assert_eq!(came, gone + there, "came {came}, gone {gone}, there {there}");
-}
 
 #[test]
 fn sessions_of_all_generations_are_listed_and_can_be_ended() {
@@ -42,7 +33,7 @@ fn sessions_of_all_generations_are_listed_and_can_be_ended() {
     let rest = proxy.admin().json(&format!("/api/v1/connections?after={}&pool=back", ids[0]));
     assert_eq!(rest["connections"].as_array().unwrap().len(), 2);
     let scrape = proxy.scrape();
-    adds_up(&scrape);
+    scrape.adds_up();
     assert_eq!(scrape.get("peerway_listener_active_connections"), 3.0);
     assert_eq!(scrape.get("peerway_backend_active_connections"), 3.0);
     assert_eq!(scrape.get("peerway_worker_connections"), 3.0);
@@ -58,7 +49,7 @@ fn sessions_of_all_generations_are_listed_and_can_be_ended() {
     assert_eq!(proxy.said(&["kill", &ids[0]]).0, Some(1), "no longer");
     proxy.metric_becomes("peerway_upgrade_old_processes", 0.0);
     let scrape = proxy.scrape();
-    adds_up(&scrape);
+    scrape.adds_up();
     assert_eq!(scrape.get("peerway_sessions_closed_total{cause=\"killed\"}"), 2.0);
     assert_eq!(scrape.get("peerway_session_bytes_total{direction=\"up\"}"), MB as f64);
     assert_eq!(scrape.get("peerway_listener_active_connections"), 1.0);
@@ -83,7 +74,7 @@ fn an_old_process_that_is_killed_takes_no_count_along() {
     proxy.exit_within(Duration::from_secs(5));
     proxy.metric_becomes("peerway_upgrade_old_processes", 0.0);
     let after = proxy.scrape();
-    adds_up(&after);
+    after.adds_up();
     for series in ["peerway_listener_connections_total", "peerway_session_bytes_total", "peerway_relay_bytes_total"] {
         assert_eq!(after.get(series), before.get(series), "{series}");
     }
@@ -91,7 +82,7 @@ fn an_old_process_that_is_killed_takes_no_count_along() {
     // The next one inherits what it left.
     proxy.upgrade();
     let after = proxy.scrape();
-    adds_up(&after);
+    after.adds_up();
     assert_eq!(after.get("peerway_listener_connections_total"), 2.0);
 }
 
