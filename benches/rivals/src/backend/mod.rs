@@ -3,6 +3,7 @@
 mod plain;
 mod task;
 mod tls;
+mod turns;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -34,7 +35,7 @@ pub fn start(addresses: usize) -> io::Result<Vec<SocketAddr>> {
 pub fn start_tls(config: Arc<ServerConfig>) -> io::Result<SocketAddr> {
     let listener = listener(0)?;
     let address = listener.local_addr()?;
-    std::thread::Builder::new().name("backend-tls".into()).spawn(move || tls::serve(&listener, &config))?;
+    std::thread::Builder::new().name("backend-tls".into()).spawn(move || tls::serve(&[listener], &config))?;
     Ok(address)
 }
 

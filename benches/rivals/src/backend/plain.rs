@@ -1,71 +1,49 @@
 //! In the clear: what it sends comes from memory by `sendfile`, what it takes it never sees.
 
-use std::collections::HashMap;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::EventFlags;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, accept_with, recv, send, shutdown, sockopt};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 
 use super::task::Task;
-use super::{FILE, Over, file};
-use crate::measure;
+use super::{FILE, Over, file, turns};
 use crate::order::Order;
 
-struct Conn {
+struct Conn<'a> {
     socket: OwnedFd,
     task: Task,
+    file: &'a OwnedFd,
 }
 
 pub fn serve(listeners: &[TcpListener]) {
-    measure::pin(measure::LOAD_CPU);
-    let poll = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
-    for listener in listeners {
-        let id = listener.as_raw_fd() as u64;
-        epoll::add(&poll, listener, EventData::new_u64(id), EventFlags::IN).expect("epoll");
-    }
-    let listeners: HashMap<u64, _> = listeners.iter().map(|listener| (listener.as_raw_fd() as u64, listener)).collect();
     let file = file();
-    let mut conns: HashMap<u64, Conn> = HashMap::new();
-    let mut events = Vec::with_capacity(256);
-    let mut room = vec![0_u8; 256 * 1024];
-    loop {
-        events.clear();
-        match epoll::wait(&poll, spare_capacity(&mut events), None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => panic!("epoll: {error}"),
-        }
-        for event in &events {
-            let id = event.data.u64();
-            if let Some(conn) = conns.get_mut(&id) {
-                let was_due = conn.task.due > 0;
-                if conn.turn(&file, &mut room).is_err() {
-                    conns.remove(&id);
-                } else if was_due != (conn.task.due > 0) {
-                    let flags = if was_due { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
-                    epoll::modify(&poll, &conn.socket, EventData::new_u64(id), flags).expect("epoll");
-                }
-            } else if let Some(listener) = listeners.get(&id) {
-                while let Ok(socket) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                    let _ = sockopt::set_tcp_nodelay(&socket, true);
-                    let id = socket.as_raw_fd() as u64;
-                    epoll::add(&poll, &socket, EventData::new_u64(id), EventFlags::IN).expect("epoll");
-                    conns.insert(id, Conn { socket, task: Task::default() });
-                }
-            }
-        }
+    turns::serve(listeners, |socket| {
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        Ok(Conn { socket, task: Task::default(), file: &file })
+    });
+}
+
+impl AsFd for Conn<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
-impl Conn {
-    fn turn(&mut self, file: &OwnedFd, room: &mut [u8]) -> Result<(), Over> {
+impl turns::Conn for Conn<'_> {
+    fn turn(&mut self, room: &mut [u8]) -> Result<Option<EventFlags>, Over> {
+        let was_due = self.task.due > 0;
         self.read(room)?;
-        self.send(file)
+        self.send()?;
+        let is_due = self.task.due > 0;
+        let flags = if is_due { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        Ok((was_due != is_due).then_some(flags))
     }
+}
 
+impl Conn<'_> {
     fn read(&mut self, room: &mut [u8]) -> Result<(), Over> {
         let wanted = match self.task.order {
             None => &mut room[..self.task.wants()],
@@ -99,7 +77,7 @@ impl Conn {
         Ok(())
     }
 
-    fn send(&mut self, file: &OwnedFd) -> Result<(), Over> {
+    fn send(&mut self) -> Result<(), Over> {
         let task = &mut self.task;
         while task.due > 0 {
             let small = task.due <= 64 * 1024 && matches!(task.order, Some(Order::Answer(_) | Order::Take(_)));
@@ -107,7 +85,7 @@ impl Conn {
                 true => send(&self.socket, &ZEROES[..task.due as usize], SendFlags::NOSIGNAL),
                 false => {
                     let mut from = 0;
-                    sendfile(self.socket.as_fd(), file, Some(&mut from), task.due.min(FILE) as usize)
+                    sendfile(self.socket.as_fd(), self.file, Some(&mut from), task.due.min(FILE) as usize)
                 }
             };
             match sent {

@@ -1,19 +1,15 @@
 //! With TLS: the same orders inside it.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::event::epoll::EventFlags;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::Over;
 use super::task::Task;
-use crate::measure;
+use super::{Over, turns};
 use crate::order::Order;
 
 /// What is encrypted before any of it is sent.
@@ -25,53 +21,18 @@ struct Conn {
     task: Task,
 }
 
-pub fn serve(listener: &TcpListener, config: &Arc<ServerConfig>) {
-    measure::pin(measure::LOAD_CPU);
-    let poll = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
-    let listens = listener.as_raw_fd() as u64;
-    epoll::add(&poll, listener, EventData::new_u64(listens), EventFlags::IN).expect("epoll");
-    let mut conns: HashMap<u64, Conn> = HashMap::new();
-    let mut events = Vec::with_capacity(256);
-    let mut room = vec![0_u8; 256 * 1024];
-    loop {
-        events.clear();
-        match epoll::wait(&poll, spare_capacity(&mut events), None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => panic!("epoll: {error}"),
-        }
-        for event in &events {
-            let id = event.data.u64();
-            if id == listens {
-                while let Ok((socket, _)) = listener.accept() {
-                    let Ok(conn) = Conn::new(socket, config) else { continue };
-                    let id = conn.socket.as_raw_fd() as u64;
-                    epoll::add(&poll, &conn.socket, EventData::new_u64(id), EventFlags::IN).expect("epoll");
-                    conns.insert(id, conn);
-                }
-                continue;
-            }
-            let Some(conn) = conns.get_mut(&id) else { continue };
-            if conn.turn(&mut room).is_err() {
-                conns.remove(&id);
-                continue;
-            }
-            let more = conn.tls.wants_write() || conn.task.due > 0;
-            let flags = if more { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            epoll::modify(&poll, &conn.socket, EventData::new_u64(id), flags).expect("epoll");
-        }
+pub fn serve(listeners: &[TcpListener], config: &Arc<ServerConfig>) {
+    turns::serve(listeners, |socket| Conn::new(socket, config));
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
-impl Conn {
-    fn new(socket: TcpStream, config: &Arc<ServerConfig>) -> Result<Self, Over> {
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
-        let mut tls = ServerConnection::new(config.clone())?;
-        tls.set_buffer_limit(None);
-        Ok(Self { socket, tls, task: Task::default() })
-    }
-
-    fn turn(&mut self, room: &mut [u8]) -> Result<(), Over> {
+impl turns::Conn for Conn {
+    fn turn(&mut self, room: &mut [u8]) -> Result<Option<EventFlags>, Over> {
         match self.tls.read_tls(&mut self.socket) {
             // Whoever has said goodbye asks for nothing more.
             Ok(0) => return Err(Over),
@@ -81,7 +42,19 @@ impl Conn {
         }
         self.tls.process_new_packets()?;
         self.take(room)?;
-        self.send()
+        self.send()?;
+        let more = self.tls.wants_write() || self.task.due > 0;
+        Ok(Some(if more { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN }))
+    }
+}
+
+impl Conn {
+    fn new(socket: OwnedFd, config: &Arc<ServerConfig>) -> Result<Self, Over> {
+        let socket = TcpStream::from(socket);
+        socket.set_nodelay(true)?;
+        let mut tls = ServerConnection::new(config.clone())?;
+        tls.set_buffer_limit(None);
+        Ok(Self { socket, tls, task: Task::default() })
     }
 
     fn take(&mut self, room: &mut [u8]) -> Result<(), Over> {
