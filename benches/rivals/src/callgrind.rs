@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::plain::{Askers, connects_exactly};
+use crate::client::plain::{askers, connects_exactly};
 use crate::loads;
 use crate::proxies::{Kind, Proxy};
 use crate::shape::{SMALL, Shape};
@@ -105,7 +105,7 @@ fn count(kind: &'static Kind, shape: Shape, site: &Arc<Site>) -> io::Result<(Cou
     let proxy = Proxy::start(kind, shape, site, valgrind.map(str::to_owned).into())?;
     let addresses = &proxy.target.addresses;
     let mut windows = Windows { proxy: &proxy, dumps: 0 };
-    let mut askers = Askers::open(addresses, SESSIONS, 64)?;
+    let mut askers = askers(addresses, SESSIONS, 64)?;
     askers.rounds(5)?;
     let round_trip = windows.difference(ROUNDS * SESSIONS, |times| askers.rounds(ROUNDS * times))?;
     drop(askers);

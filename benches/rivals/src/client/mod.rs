@@ -1,5 +1,7 @@
 //! The client: one thread, cheap on purpose.
 
+mod askers;
+mod churn;
 pub mod plain;
 mod tally;
 mod tls;
@@ -7,9 +9,14 @@ mod tls;
 use std::any::Any;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustls::ClientConfig;
 
@@ -61,8 +68,8 @@ impl Target {
     /// Once they are open and have warmed up, `counting` is called.
     pub fn ask(&self, sessions: usize, size: usize, span: Duration, counting: impl FnOnce()) -> io::Result<Tally> {
         let tally = match &self.tls {
-            None => plain::Askers::open(&self.addresses, sessions, size)?.run(span, counting),
-            Some(config) => tls::Askers::open(&self.addresses, config, sessions, size)?.run(span, counting),
+            None => plain::askers(&self.addresses, sessions, size)?.run(span, counting),
+            Some(config) => tls::askers(&self.addresses, config, sessions, size)?.run(span, counting),
         }?;
         tally.of_something()
     }
@@ -103,4 +110,14 @@ fn dial(to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     stream.set_write_timeout(Some(patience))?;
     connect(&stream, &to)?;
     Ok(stream)
+}
+
+/// Waits for events, a tenth of a second at most: whoever waits looks at the clock too.
+fn wait(poll: &OwnedFd, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+    events.clear();
+    let soon = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    match epoll::wait(poll, spare_capacity(events), Some(&soon)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -2,19 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send, socket_with, sockopt,
 };
 
-use super::{Count, PATIENCE, Tally, dial};
+use super::askers::{Asker, Askers};
+use super::churn::{Once, Step, churn};
+use super::{PATIENCE, Tally, dial};
 use crate::backend::{self, address, unpaced};
 use crate::order::Order;
 
@@ -61,112 +60,45 @@ pub fn upload(to: SocketAddr, span: Duration) -> io::Result<f64> {
     Ok(bytes as f64 / began.elapsed().as_secs_f64())
 }
 
-struct Asker {
-    socket: OwnedFd,
-    since: Instant,
-    came: usize,
-    connected: bool,
-    answered: bool,
-}
-
-impl Asker {
-    fn new(socket: OwnedFd, connected: bool) -> Self {
-        Self { socket, since: Instant::now(), came: 0, connected, answered: false }
-    }
-}
-
 /// So many are opened at once: then the last one asks, so that none is lost to a queue that is full.
 const BURST: usize = 128;
 
-/// Connections that each ask, and ask again as soon as the answer is there.
-pub struct Askers {
-    poll: OwnedFd,
-    askers: Vec<Asker>,
-    request: Vec<u8>,
+/// Opens so many that ask for answers of this size.
+pub fn askers(to: &[SocketAddr], connections: usize, size: usize) -> io::Result<Askers<Open>> {
+    let (request, mut answer) = (vec![0; size], vec![0; size]);
+    Askers::open(connections, size, |index| {
+        let mut stream = dial(to[index % to.len()], PATIENCE)?;
+        stream.write_all(&Order::Answer(size as u64).bytes())?;
+        if index % BURST == BURST - 1 {
+            stream.write_all(&request)?;
+            stream.read_exact(&mut answer)?;
+        }
+        stream.set_nonblocking(true)?;
+        Ok(Open(stream.into()))
+    })
 }
 
-impl Askers {
-    /// Opens so many.
-    pub fn open(to: &[SocketAddr], connections: usize, size: usize) -> io::Result<Self> {
-        let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        let (mut askers, request, mut answer) = (Vec::new(), vec![0; size], vec![0; size]);
-        for index in 0..connections {
-            let mut stream = dial(to[index % to.len()], PATIENCE)?;
-            stream.write_all(&Order::Answer(size as u64).bytes())?;
-            if index % BURST == BURST - 1 {
-                stream.write_all(&request)?;
-                stream.read_exact(&mut answer)?;
-            }
-            stream.set_nonblocking(true)?;
-            epoll::add(&poll, &stream, EventData::new_u64(index as u64), EventFlags::IN)?;
-            askers.push(Asker::new(stream.into(), true));
-        }
-        Ok(Self { poll, askers, request })
+/// An open connection.
+pub struct Open(OwnedFd);
+
+impl AsFd for Open {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Asker for Open {
+    fn say(&mut self, request: &[u8]) -> io::Result<()> {
+        say(&self.0, request)
     }
 
-    /// Asks for so long once all are warm; then `counting` is called.
-    pub fn run(mut self, span: Duration, counting: impl FnOnce()) -> io::Result<Tally> {
-        let mut count = Count::new(self.askers.len(), span, counting);
-        let mut events = Vec::with_capacity(256);
-        let mut room = vec![0; 64 * 1024];
-        self.ask_all()?;
-        while count.goes_on()? {
-            wait(&self.poll, &mut events)?;
-            for event in &events {
-                let index = event.data.u64() as usize;
-                if self.hears(index, &mut room)? {
-                    let asker = &mut self.askers[index];
-                    count.note(asker.since, !std::mem::replace(&mut asker.answered, true));
-                    asker.since = Instant::now();
-                    say(&asker.socket, &self.request)?;
-                }
-            }
+    fn hear(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match recv(&self.0, room, RecvFlags::TRUNC) {
+            Ok((_, 0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((_, read)) => Ok(read),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(error) => Err(error.into()),
         }
-        Ok(count.tally)
-    }
-
-    /// All ask at once and wait for each other, so often: exactly as many round trips as that makes.
-    pub fn rounds(&mut self, rounds: usize) -> io::Result<()> {
-        let mut events = Vec::with_capacity(256);
-        let mut room = vec![0; 64 * 1024];
-        for _ in 0..rounds {
-            self.ask_all()?;
-            let (began, mut left) = (Instant::now(), self.askers.len());
-            while left > 0 {
-                if began.elapsed() > PATIENCE {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                wait(&self.poll, &mut events)?;
-                for event in &events {
-                    left -= usize::from(self.hears(event.data.u64() as usize, &mut room)?);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn ask_all(&mut self) -> io::Result<()> {
-        for asker in &mut self.askers {
-            asker.since = Instant::now();
-            say(&asker.socket, &self.request)?;
-        }
-        Ok(())
-    }
-
-    /// Whether that was the rest of an answer.
-    fn hears(&mut self, index: usize, room: &mut [u8]) -> io::Result<bool> {
-        let asker = &mut self.askers[index];
-        match recv(&asker.socket, room, RecvFlags::TRUNC) {
-            Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok((_, read)) => asker.came += read,
-            Err(Errno::AGAIN) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        let whole = asker.came >= self.request.len();
-        if whole {
-            asker.came = 0;
-        }
-        Ok(whole)
     }
 }
 
@@ -181,18 +113,8 @@ fn say(socket: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for events, a tenth of a second at most: whoever waits looks at the clock too.
-pub(super) fn wait(poll: &OwnedFd, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-    events.clear();
-    let soon = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-    match epoll::wait(poll, spare_capacity(events), Some(&soon)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// What each connection of [`connects`] asks for, bytes.
-const SIZE: usize = 64;
+pub(super) const SIZE: usize = 64;
 
 /// The order and the request of a connection that asks once.
 pub(super) fn once() -> Vec<u8> {
@@ -204,54 +126,51 @@ pub(super) fn once() -> Vec<u8> {
 /// Connects, asks once for 64 bytes and closes, with so many at once.
 pub fn connects(to: &[SocketAddr], at_once: usize, span: Duration) -> io::Result<Tally> {
     let request = once();
-    let poll = epoll::create(CreateFlags::CLOEXEC)?;
     let mut nth = 0;
-    let mut open = |slot: usize| -> io::Result<Asker> {
+    churn(at_once, span, || {
         nth += 1;
         let socket = begin(nth, to[nth % to.len()])?;
-        epoll::add(&poll, &socket, EventData::new_u64(slot as u64), EventFlags::OUT)?;
-        Ok(Asker::new(socket, false))
-    };
-    let mut askers = (0..at_once).map(&mut open).collect::<io::Result<Vec<_>>>()?;
-    let mut tally = Tally::default();
-    let mut events = Vec::with_capacity(256);
-    let mut room = [0; 256];
-    let began = Instant::now();
-    while began.elapsed() < span {
-        wait(&poll, &mut events)?;
-        for event in &events {
-            let slot = event.data.u64() as usize;
-            let asker = &mut askers[slot];
-            let over = if asker.connected {
-                match recv(&asker.socket, &mut room[..], RecvFlags::empty()) {
-                    Ok((_, 0)) => Some(false),
-                    Ok((_, read)) => {
-                        asker.came += read;
-                        (asker.came >= SIZE).then_some(true)
-                    }
-                    Err(Errno::AGAIN) => None,
-                    Err(_) => Some(false),
-                }
-            } else {
-                asker.connected = true;
-                match send(&asker.socket, &request, SendFlags::NOSIGNAL) {
-                    Ok(_) => {
-                        epoll::modify(&poll, &asker.socket, EventData::new_u64(slot as u64), EventFlags::IN)?;
-                        None
-                    }
-                    Err(_) => Some(false),
-                }
-            };
-            match over {
-                None => continue,
-                Some(true) => tally.note(asker.since),
-                Some(false) => tally.failed += 1,
-            }
-            askers[slot] = open(slot)?;
-        }
+        Ok(Short { socket, request: &request, since: Instant::now(), came: 0, connected: false })
+    })
+}
+
+/// A connection that asks once.
+struct Short<'a> {
+    socket: OwnedFd,
+    request: &'a [u8],
+    since: Instant,
+    came: usize,
+    connected: bool,
+}
+
+impl AsFd for Short<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
-    tally.span = began.elapsed();
-    Ok(tally)
+}
+
+impl Once for Short<'_> {
+    fn step(&mut self, tally: &mut Tally) -> io::Result<Step> {
+        if !std::mem::replace(&mut self.connected, true) {
+            send(&self.socket, self.request, SendFlags::NOSIGNAL)?;
+            return Ok(Step::Connected);
+        }
+        match recv(&self.socket, &mut [0; 256], RecvFlags::empty()) {
+            Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((_, read)) => self.came += read,
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !self.is_answered() {
+            return Ok(Step::Waits);
+        }
+        tally.note(self.since);
+        Ok(Step::Over)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.came >= SIZE
+    }
 }
 
 /// Begins to connect from one of many addresses.
