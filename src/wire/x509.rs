@@ -50,18 +50,17 @@ pub struct Certificate {
 impl Certificate {
     /// Reads `der`; `None` if it is no certificate.
     pub fn read(der: &[u8]) -> Option<Self> {
-        let mut body = Fields(value(&mut Fields(der), SEQUENCE)?);
-        let mut fields = Fields(value(&mut body, SEQUENCE)?);
+        let mut fields = signed(der)?;
         if fields.0.first() == Some(&VERSION) {
             element(&mut fields)?;
         }
         for _serial_algorithm_issuer in 0..3 {
             element(&mut fields)?;
         }
-        let mut validity = Fields(value(&mut fields, SEQUENCE)?);
+        let mut validity = sequence(&mut fields)?;
         element(&mut validity)?;
         let not_after = time(&mut validity)?;
-        let common_name = common_name(Fields(value(&mut fields, SEQUENCE)?));
+        let common_name = common_name(sequence(&mut fields)?);
         let mut certificate = Self { not_after, common_name, ..Self::default() };
         while let Some((tag, content)) = element(&mut fields) {
             if tag == EXTENSIONS {
@@ -77,13 +76,13 @@ impl Certificate {
     }
 
     fn extensions(&mut self, list: &mut Fields<'_>) -> Option<()> {
-        let mut list = Fields(value(list, SEQUENCE)?);
+        let mut list = sequence(list)?;
         while let Some((SEQUENCE, extension)) = element(&mut list) {
             let mut extension = Fields(extension);
             let is_names = value(&mut extension, OBJECT)? == ALTERNATIVE_NAME;
             while let Some((tag, content)) = element(&mut extension) {
                 if is_names && tag == OCTETS {
-                    self.alternative_names(Fields(value(&mut Fields(content), SEQUENCE)?));
+                    self.alternative_names(sequence(&mut Fields(content))?);
                 }
             }
         }
@@ -113,8 +112,7 @@ impl Certificate {
 
 /// When a revocation list is out of date, seconds since 1970: `Some(None)` if it does not say, `None` if it is no list.
 pub fn next_update(der: &[u8]) -> Option<Option<i64>> {
-    let mut body = Fields(value(&mut Fields(der), SEQUENCE)?);
-    let mut fields = Fields(value(&mut body, SEQUENCE)?);
+    let mut fields = signed(der)?;
     let (mut tag, _) = element(&mut fields)?;
     if tag != SEQUENCE {
         (tag, _) = element(&mut fields)?; // behind the version
@@ -126,6 +124,16 @@ pub fn next_update(der: &[u8]) -> Option<Option<i64>> {
     }
     let more = fields.0.first().is_some_and(|tag| matches!(*tag, UTC_TIME | GENERAL_TIME));
     if more { time(&mut fields).map(Some) } else { Some(None) }
+}
+
+/// What is signed of a certificate or of a list: the first element of the whole.
+fn signed(der: &[u8]) -> Option<Fields<'_>> {
+    sequence(&mut sequence(&mut Fields(der))?)
+}
+
+/// The elements of the next one, if it is a sequence.
+fn sequence<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
+    value(fields, SEQUENCE).map(Fields)
 }
 
 /// The next element: its tag, and what it holds.

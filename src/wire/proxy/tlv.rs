@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::Malformed;
+use super::super::{Malformed, fields};
 use super::UnixPath;
 
 /// `PP2_TYPE_ALPN`: the protocol that the client and the sender's TLS agreed on (2.2.1).
@@ -180,16 +180,16 @@ impl<'a> Iterator for Fields<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let field = split(self.0);
-        self.0 = field.as_ref().map_or(&[], |(_, rest)| rest);
-        let cut = || Malformed("a PROXY header ends in the midst of a field".to_owned());
-        Some(field.map(|(field, _)| field).ok_or_else(cut))
+        let mut left = fields::Fields(self.0);
+        let field = Field::read(&mut left);
+        self.0 = if field.is_some() { left.0 } else { &[] };
+        Some(field.ok_or_else(|| Malformed("a PROXY header ends in the midst of a field".to_owned())))
     }
 }
 
-/// The first field, and what is behind it.
-fn split(bytes: &[u8]) -> Option<(Field<'_>, &[u8])> {
-    let ([kind, high, low], rest) = bytes.split_first_chunk()?;
-    let (value, rest) = rest.split_at_checked(u16::from_be_bytes([*high, *low]).into())?;
-    Some((Field { kind: *kind, value }, rest))
+impl<'a> Field<'a> {
+    /// The first of what is left.
+    fn read(left: &mut fields::Fields<'a>) -> Option<Self> {
+        Some(Self { kind: left.byte()?, value: left.prefixed_16()?.0 })
+    }
 }
