@@ -1,7 +1,6 @@
 //! nginx and curl: a file of one GiB, and many small answers.
 
 use std::fs;
-use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -9,22 +8,25 @@ use crate::support::{Program, Setup, free_port, program, random_file, run};
 
 pub(crate) fn nginx() -> (Program, u16, TempDir) {
     let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-    let file = dir.path().join("nginx.conf");
-    fs::write(&file, configuration(dir.path(), port)).unwrap();
-    let mut server = program("nginx");
-    server.arg("-p").arg(dir.path()).arg("-c").arg(&file).arg("-e").arg("stderr");
-    (Program::start(&mut server).listening(port), port, dir)
+    let root = dir.path().display();
+    let program = serve(&dir, port, &format!("sendfile on; server {{ listen 127.0.0.1:{port}; root {root}; }}"));
+    (program, port, dir)
 }
 
-fn configuration(dir: &Path, port: u16) -> String {
-    let dir = dir.display();
+/// Starts one in this folder, with these lines about HTTP, which say that it listens at this port.
+pub(crate) fn serve(dir: &TempDir, port: u16, http: &str) -> Program {
+    let file = dir.path().join("nginx.conf");
+    let root = dir.path().display();
     let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths: String = paths.map(|name| format!("{name}_temp_path {dir}/{name};\n")).concat();
-    format!(
-        "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr;\n\
-         events {{ worker_connections 512; }}\n\
-         http {{ access_log off; sendfile on; {paths} server {{ listen 127.0.0.1:{port}; root {dir}; }} }}\n"
-    )
+    let paths: String = paths.map(|name| format!("{name}_temp_path {root}/{name};\n")).concat();
+    let configuration = format!(
+        "daemon off; user root; worker_processes 1; pid {root}/pid; error_log stderr;\n\
+         events {{ worker_connections 512; }}\nhttp {{ access_log off; {paths} {http} }}\n"
+    );
+    fs::write(&file, configuration).unwrap();
+    let mut server = program("nginx");
+    server.arg("-p").arg(dir.path()).arg("-c").arg(&file).arg("-e").arg("stderr");
+    Program::start(&mut server).listening(port)
 }
 
 #[test]

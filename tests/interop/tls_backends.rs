@@ -1,11 +1,11 @@
 //! Real servers behind TLS: nginx and OpenSSL.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::nginx::serve;
 use crate::support::pki::{Authority, Wish};
 use crate::support::{Program, Setup, free_port, program, random_file, run};
 
@@ -14,26 +14,15 @@ const NAME: &str = "a.example";
 /// nginx that speaks this version, asks clients who they are, and serves its folder.
 fn nginx(version: &str, authority: &Authority) -> (Program, u16, TempDir) {
     let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-    let file = dir.path().join("nginx.conf");
     authority.issue(&Wish::names([NAME])).save(dir.path(), "a");
     fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
-    fs::write(&file, configuration(dir.path(), port, version)).unwrap();
-    let mut server = program("nginx");
-    server.arg("-p").arg(dir.path()).arg("-c").arg(&file).arg("-e").arg("stderr");
-    (Program::start(&mut server).listening(port), port, dir)
-}
-
-fn configuration(dir: &Path, port: u16, version: &str) -> String {
-    let dir = dir.display();
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths: String = paths.map(|name| format!("{name}_temp_path {dir}/{name};\n")).concat();
-    format!(
-        "daemon off; user root; worker_processes 1; pid {dir}/pid; error_log stderr;\n\
-         events {{ worker_connections 512; }}\n\
-         http {{ access_log off; sendfile on; client_max_body_size 1g; {paths} server {{\n\
+    let root = dir.path().display();
+    let http = format!(
+        "sendfile on; client_max_body_size 1g; server {{\n\
          listen 127.0.0.1:{port} ssl; ssl_protocols {version}; ssl_certificate a.pem; ssl_certificate_key a.key;\n\
-         ssl_client_certificate ca.pem; ssl_verify_client on; root {dir}; dav_methods PUT; }} }}\n"
-    )
+         ssl_client_certificate ca.pem; ssl_verify_client on; root {root}; dav_methods PUT; }}"
+    );
+    (serve(&dir, port, &http), port, dir)
 }
 
 fn setup(port: u16, authority: &Authority) -> Setup {

@@ -84,24 +84,27 @@ fn one_that_is_removed_keeps_its_sessions_and_takes_no_more() {
     backend.accept();
 }
 
-/// With one place and `overflow: wait` clients stand in the queue of the listening socket when it is removed.
-#[test]
-fn who_waits_in_the_queue_of_a_removed_listener_is_served() {
-    let backend = Backend::new().echo();
+/// So many clients who have said something at a listener with one place, of which the first is served; the others stand
+/// in the queue of the listening socket (`overflow: wait`) when it is removed.
+fn in_the_queue_of_a_removed_listener(backend: SocketAddr, clients: u64) -> (Proxy, SocketAddr, Vec<Peer>) {
     let yaml = |names: &[(&str, &str, &str)]| {
-        format!(
-            "workers: {{ threads: 1 }}\nmax_connections: 1\noverflow: wait\n{}",
-            listeners(names, backend.address())
-        )
+        format!("workers: {{ threads: 1 }}\nmax_connections: 1\noverflow: wait\n{}", listeners(names, backend))
     };
     let proxy = Setup::file(yaml(&[("front", ANY, ""), ("gone", ANY, "")])).start();
     let address = now_at(&proxy, "gone");
-    let mut clients: Vec<Peer> = (0..12).map(|seed| Peer::connect(address).seeded(seed, seed)).collect();
+    let mut clients: Vec<Peer> = (0..clients).map(|seed| Peer::connect(address).seeded(seed, seed)).collect();
     for client in &mut clients {
         client.say(10);
     }
     clients[0].hear(10);
     proxy.change_to(&yaml(&[("front", ANY, "")]));
+    (proxy, address, clients)
+}
+
+#[test]
+fn who_waits_in_the_queue_of_a_removed_listener_is_served() {
+    let backend = Backend::new().echo();
+    let (proxy, address, clients) = in_the_queue_of_a_removed_listener(backend.address(), 12);
     for (index, mut client) in clients.into_iter().enumerate() {
         if index > 0 {
             client.hear(10);
@@ -117,21 +120,8 @@ fn who_waits_in_the_queue_of_a_removed_listener_is_served() {
 #[test]
 fn who_waits_long_in_the_queue_of_a_removed_listener_is_served() {
     let backend = Backend::new().echo();
-    let yaml = |names: &[(&str, &str, &str)]| {
-        format!(
-            "workers: {{ threads: 1 }}\nmax_connections: 1\noverflow: wait\n{}",
-            listeners(names, backend.address())
-        )
-    };
-    let proxy = Setup::file(yaml(&[("front", ANY, ""), ("gone", ANY, "")])).start();
-    let address = now_at(&proxy, "gone");
-    let mut clients: Vec<Peer> = (0..3).map(|seed| Peer::connect(address).seeded(seed, seed)).collect();
-    for client in &mut clients {
-        client.say(10);
-    }
-    clients[0].hear(10);
-    proxy.change_to(&yaml(&[("front", ANY, "")]));
-    for mut client in clients.drain(..) {
+    let (proxy, _, clients) = in_the_queue_of_a_removed_listener(backend.address(), 3);
+    for mut client in clients {
         thread::sleep(Duration::from_millis(2500));
         client.finish();
         client.hear_all();

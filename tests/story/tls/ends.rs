@@ -4,16 +4,29 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::{NAME, Site};
-use crate::support::{Backend, MB, Peer, TlsClient, VERSIONS, resident_kib};
+use crate::support::{Backend, MB, Peer, Proxy, TlsClient, TlsPeer, VERSIONS, resident_kib};
+use rustls::SupportedProtocolVersion;
 use rustls::version::TLS13;
+
+/// A session in this version of TLS.
+fn session(backend: &Backend, version: &'static SupportedProtocolVersion) -> (Proxy, TlsPeer, Peer) {
+    let (proxy, authority) = Site::to(backend).start("");
+    let client = TlsClient::new(&authority, None, &[version], &[]).connect(proxy.address("front"), NAME);
+    (proxy, client, backend.accept())
+}
+
+/// One in which the client has said something.
+fn greeted(backend: &Backend, version: &'static SupportedProtocolVersion) -> (Proxy, TlsPeer, Peer) {
+    let (proxy, mut client, mut server) = session(backend, version);
+    client.say(b"hello");
+    assert_eq!(server.take(5), b"hello");
+    (proxy, client, server)
+}
 
 #[test]
 fn a_client_that_has_finished_still_hears_its_answer() {
     let backend = Backend::new();
-    let (proxy, authority) = Site::to(&backend).start("");
-    let client = TlsClient::new(&authority, None, &[&TLS13], &[]);
-    let mut client = client.connect(proxy.address("front"), NAME);
-    let mut server = backend.accept();
+    let (proxy, mut client, mut server) = session(&backend, &TLS13);
     client.say(b"question");
     client.finish();
     assert_eq!(server.take(8), b"question");
@@ -30,10 +43,7 @@ fn a_client_that_has_finished_still_hears_its_answer() {
 fn a_backend_that_has_finished_is_a_close_notify() {
     for version in VERSIONS {
         let backend = Backend::new();
-        let (proxy, authority) = Site::to(&backend).start("");
-        let client = TlsClient::new(&authority, None, &[version], &[]);
-        let mut client = client.connect(proxy.address("front"), NAME);
-        let server = backend.accept();
+        let (proxy, mut client, server) = session(&backend, version);
         (&server.socket).write_all(b"bye").unwrap();
         server.close();
         assert_eq!(client.hear_all(), b"bye");
@@ -47,12 +57,7 @@ fn a_client_that_is_cut_is_a_reset_for_the_backend() {
     for version in VERSIONS {
         for cut in [Shutdown::Write, Shutdown::Both] {
             let backend = Backend::new();
-            let (proxy, authority) = Site::to(&backend).start("");
-            let client = TlsClient::new(&authority, None, &[version], &[]);
-            let mut client = client.connect(proxy.address("front"), NAME);
-            let mut server = backend.accept();
-            client.say(b"hello");
-            assert_eq!(server.take(5), b"hello");
+            let (proxy, client, mut server) = greeted(&backend, version);
             // FIN, and no close_notify before it.
             client.stream.sock.shutdown(cut).unwrap();
             server.hear_reset();
@@ -65,12 +70,7 @@ fn a_client_that_is_cut_is_a_reset_for_the_backend() {
 fn a_backend_that_is_cut_is_a_reset_for_the_client() {
     for version in VERSIONS {
         let backend = Backend::new();
-        let (proxy, authority) = Site::to(&backend).start("");
-        let client = TlsClient::new(&authority, None, &[version], &[]);
-        let mut client = client.connect(proxy.address("front"), NAME);
-        let mut server = backend.accept();
-        client.say(b"hello");
-        assert_eq!(server.take(5), b"hello");
+        let (proxy, mut client, server) = greeted(&backend, version);
         server.reset();
         client.hear_reset();
         assert!(proxy.why().starts_with("backend_reset backend"));
@@ -97,11 +97,7 @@ fn a_backend_that_resets_is_heard_while_the_client_does_not_read() {
 #[test]
 fn who_kills_the_proxy_is_heard_as_a_reset() {
     let backend = Backend::new();
-    let (proxy, authority) = Site::to(&backend).start("");
-    let mut client = TlsClient::trusting(&authority).connect(proxy.address("front"), NAME);
-    let mut server = backend.accept();
-    client.say(b"hello");
-    assert_eq!(server.take(5), b"hello");
+    let (proxy, mut client, mut server) = greeted(&backend, &TLS13);
     proxy.signal(rustix::process::Signal::KILL);
     client.hear_reset();
     server.hear_reset();
