@@ -10,11 +10,28 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::{Line, Probe, ProbeError};
+use crate::config::plan::{Congestion, StreamTcp};
+use crate::connect::Dial;
 use crate::metrics::ProbeResult;
-use crate::net::{Stream, arm_reset};
+use crate::net::{Stream, Target, arm_reset};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What dials a port of this machine in the clear, and has so long for it.
+pub(super) fn dial(port: u16, timeout: Duration) -> Dial {
+    Dial {
+        target: Target::Ip(([127, 0, 0, 1], port).into()),
+        source: [].into(),
+        transparent: None,
+        preamble: None,
+        starttls: None,
+        secure: None,
+        speaks: false,
+        tcp: StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System },
+        timeout,
+    }
+}
 
 /// A line and its far end.
 pub(super) fn pair() -> (Line, UnixStream) {

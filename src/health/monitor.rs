@@ -232,9 +232,9 @@ mod tests {
     use tokio::time::{advance, sleep, timeout};
 
     use super::*;
-    use crate::config::plan::{Congestion, StreamTcp};
     use crate::connect::ConnectError;
     use crate::health::build;
+    use crate::health::fixture::dial;
     use crate::metrics::ProbeResult;
     use crate::net::{Stream, Target};
 
@@ -264,23 +264,7 @@ mod tests {
     }
 
     fn subject(id: u32, port: u16, hurry: bool) -> (BackendId, Dial, bool) {
-        let tcp = StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: Congestion::System };
-        let target = Target::Ip(([127, 0, 0, 1], port).into());
-        (
-            BackendId(id),
-            Dial {
-                target,
-                source: [].into(),
-                transparent: None,
-                preamble: None,
-                starttls: None,
-                secure: None,
-                speaks: false,
-                tcp,
-                timeout: SECOND,
-            },
-            hurry,
-        )
+        (BackendId(id), dial(port, SECOND), hurry)
     }
 
     /// Takes reports in for so long; all are good and nobody is in transition.

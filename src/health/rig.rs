@@ -14,7 +14,7 @@ use super::{Line, ProbeError, build, fixture};
 use crate::config::plan;
 use crate::connect::{ConnectError, Connector, Dial};
 use crate::metrics::ProbeResult;
-use crate::net::{Stream, Target};
+use crate::net::Stream;
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -100,21 +100,7 @@ where
         let stream = ours.lock().unwrap().take().unwrap();
         async move { Ok::<_, ConnectError>(stream) }
     });
-    let tcp =
-        plan::StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion: plan::Congestion::System };
-    let target = Target::Ip(([127, 0, 0, 1], 1).into());
-    let dial = Dial {
-        target,
-        source: [].into(),
-        transparent: None,
-        preamble: None,
-        starttls: None,
-        secure: None,
-        speaks: false,
-        tcp,
-        timeout: limit,
-    };
-    (ask(connector, dial, build(&probe).into()).await.0, story)
+    (ask(connector, fixture::dial(1, limit), build(&probe).into()).await.0, story)
 }
 
 async fn tell(
