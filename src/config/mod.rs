@@ -11,6 +11,8 @@ pub mod diff;
 mod error;
 mod expand;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod hint;
 mod keys;
 mod needs;

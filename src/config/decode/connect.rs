@@ -161,13 +161,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::super::super::plan::Pool;
-    use super::super::super::{Catalogue, Errors, PolicyKind, Takes, TlsFiles, parse};
+    use super::super::super::{Errors, parse};
     use super::*;
-
-    const CATALOGUE: Catalogue = Catalogue {
-        policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
-        tls: TlsFiles::UNREAD,
-    };
+    use crate::config::fixture::CATALOGUE;
 
     fn connect(text: &str) -> Result<Connect, Errors> {
         let text = format!(

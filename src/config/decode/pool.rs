@@ -214,13 +214,9 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse};
+    use super::super::super::parse;
     use super::*;
-
-    const CATALOGUE: Catalogue = Catalogue {
-        policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
-        tls: TlsFiles::UNREAD,
-    };
+    use crate::config::fixture::CATALOGUE;
 
     fn pool(text: &str) -> Pool {
         let text = format!("listeners: {{ l: {{ bind: '127.0.0.1:1', pool: p }} }}\npools: {{ p: {{ {text} }} }}\n");

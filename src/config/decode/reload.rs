@@ -37,13 +37,9 @@ fn guard(reload: &Section<'_>) -> Option<Guard> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::super::{Catalogue, PolicyKind, Takes, TlsFiles, parse};
+    use super::super::super::parse;
     use super::*;
-
-    const CATALOGUE: Catalogue = Catalogue {
-        policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
-        tls: TlsFiles::UNREAD,
-    };
+    use crate::config::fixture::CATALOGUE;
 
     fn reload(text: &str) -> Reload {
         let text = format!(

@@ -3,13 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::super::{Catalogue, PolicyKind, Source, Takes, TlsFiles, load_within, parse_all};
+use super::super::fixture::CATALOGUE;
+use super::super::{Catalogue, Source, TlsFiles, load_within, parse_all};
 use super::*;
-
-const CATALOGUE: Catalogue = Catalogue {
-    policies: &[PolicyKind { name: "round_robin", summary: "", takes: Takes::Nothing }],
-    tls: TlsFiles::UNREAD,
-};
 
 /// Files are refused by those who know them.
 const PICKY: Catalogue = Catalogue {
