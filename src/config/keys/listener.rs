@@ -1,12 +1,11 @@
 //! Keys of a listener.
 
 use super::super::scalar::Scalar;
+use super::admission::ADMISSION;
+use super::route::ROUTE;
 use super::shared::{ACCESS_LOG, CONGESTION_CONTROL, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
 use super::tls::TLS;
-use super::{
-    BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, MANY, NAME, PORT, SOME_RATE_OR_OFF, TEXT, TEXTS, TIMEOUT,
-    TIMEOUT_OR_OFF, count, seconds,
-};
+use super::{BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, NAME, TIMEOUT, TIMEOUT_OR_OFF, count, seconds};
 
 /// `listeners.NAME`.
 pub(in super::super) const LISTENER: &[Key] = &[
@@ -121,102 +120,6 @@ pub(in super::super) const BIND: &[Key] = &[
     .default("false"),
 ];
 
-/// One item of `routes`.
-pub(in super::super) const ROUTE: &[Key] = &[
-    Key::new(
-        "match",
-        Kind::Map(MATCH),
-        "What a connection must show; all that is named must hold. Of a list, one item is enough. `{}` asks for nothing.",
-    )
-    .required(),
-    Key::new("pool", NAME, "The pool for such connections.").example("web"),
-    Key::new("action", ACTION, "Instead of a pool: turn them away. They end as `rejected`.").dormant(),
-    Key::new("split", Kind::Map(SPLIT), "Instead of a pool: share them among several.").dormant(),
-];
-
-const MATCH: &[Key] = &[
-    Key::new(
-        "sni",
-        TEXTS,
-        "Server names in the TLS hello. `*.` at the front stands for exactly one label, as in certificates: \
-         `*.example.com` takes `a.example.com` and neither `example.com` nor `a.b.example.com`. `*` takes any name. Case and \
-         a dot at the end do not matter. An IP address in the hello is no name. Of a hello that hides another one (ECH) the \
-         outer name counts.",
-    )
-    .example("\"*.eu.example.com\""),
-    Key::new(
-        "alpn",
-        TEXTS,
-        "Application protocols that the TLS hello offers, in whatever order; with `tls`, the one that was agreed on.",
-    )
-    .example("[h2]"),
-    Key::new("source", SOURCES, "Networks of the client's address. Clients on unix sockets have none.")
-        .example("[203.0.113.0/24]"),
-    Key::new(
-        "port",
-        Kind::List(&PORT),
-        "Ports of this machine that it arrived at, for a listener with several; what a PROXY header says does not matter.",
-    )
-    .example("8080"),
-    Key::new("prefix", TEXT, "The first bytes, at most 4096. With `tls` those inside of it.")
-        .example("\"SSH-\"")
-        .dormant(),
-    Key::new(
-        "regex",
-        TEXT,
-        "A regular expression that the first bytes match. One that begins with `^` is decided as soon as it can be, and any \
-         other matches anywhere, so that it certainly does not only after `regex_limit` bytes. `$`, `\\z` and `\\b` are \
-         refused: they depend on bytes that may not have come yet. With `tls` those inside of it.",
-    )
-    .example("\"^GET /\"")
-    .dormant(),
-    Key::new("regex_limit", Kind::Scalar(Scalar::Size), "How many bytes `regex` may look at, at most 4KiB.")
-        .default("1KiB")
-        .dormant(),
-    Key::new("authority", TEXTS, "Server names as in `sni`, which a PROXY header (`accept_proxy`) says the client asked for.")
-        .example("db.example.com")
-        .dormant(),
-    Key::new(
-        "client_san",
-        TEXTS,
-        "Alternative names in the client's certificate, which `tls.client_auth` has verified; `*` stands for anything.",
-    )
-    .example("\"spiffe://prod/*\"")
-    .dormant(),
-];
-
-const ACTION: Kind = Kind::Choice(ACTION_WORDS);
-const ACTION_WORDS: &[Choice] = &[
-    Choice::word("reject", "reset"),
-    Choice::word(
-        "drop",
-        "silence: hold the socket unread until `timeouts.handshake`, then reset; at most 1 % of `max_connections` of them",
-    ),
-];
-
-const SPLIT: &[Key] = &[
-    Key::new(
-        "to",
-        Kind::Values(&count(0, 1_000_000)),
-        "Pools and their shares relative to each other: of `{ blue: 90, green: 10 }`, exactly 90 of 100 sessions go to \
-         `blue`, evenly spread. A share of 0 gets none.",
-    )
-    .example("{ blue: 90, green: 10 }")
-    .required(),
-    Key::new(
-        "sticky",
-        STICKY,
-        "Clients that stay with one pool. Then shares are of clients, and hold on average. A share that changes moves only \
-         as many clients as it must, and a restart or another replica moves none.",
-    )
-    .example("client_ip"),
-];
-
-const STICKY: Kind = Kind::Either(&[OFF, Kind::Choice(STICKY_WORDS)]);
-const STICKY_WORDS: &[Choice] =
-    &[Choice::word("client_ip", "by the client's address; all of an IPv6 /64 are one client")];
-const SOURCES: Kind = Kind::List(&Kind::Scalar(Scalar::Network));
-
 const ACCEPT_PROXY: &[Key] = &[
     Key::new(
         "from",
@@ -231,83 +134,13 @@ const ACCEPT_PROXY: &[Key] = &[
     Key::new("timeout", TIMEOUT, "How long the header may take, from accept. Nothing extends it.").default("1s"),
 ];
 
-const FROM_UNIX: Kind = Kind::Choice(FROM_UNIX_WORDS);
+pub(super) const FROM_UNIX: Kind = Kind::Choice(FROM_UNIX_WORDS);
 const FROM_UNIX_WORDS: &[Choice] = &[Choice::word("unix", "peers on a unix socket")];
 
 const OTHERS: Kind = Kind::Choice(OTHERS_WORDS);
 const OTHERS_WORDS: &[Choice] = &[
     Choice::word("refuse", "they are reset, and counted as `proxy_untrusted`"),
     Choice::word("plain", "they are taken as they are, without a header: one that they send is payload"),
-];
-
-const ADMISSION: &[Key] = &[
-    Key::new(
-        "allow",
-        NETWORKS,
-        "Networks that may connect, one or a list of them. With any of them, whoever is in neither list is refused. The \
-         longest prefix that holds the client decides, and `deny` wins a tie. Long lists cost no more than short ones. The \
-         word `unix` stands for peers on a unix socket, who have no address.",
-    )
-    .example("[10.0.0.0/8]"),
-    Key::new("deny", NETWORKS, "Networks that may not, likewise. They are refused as `denied`.").example("[10.1.0.0/16]"),
-    Key::new(
-        "max_connections",
-        SOME_OR_OFF,
-        "Sessions at once. Those beyond it are refused as `max_connections_listener`, whatever `overflow` says.",
-    )
-    .example("10000"),
-    Key::new(
-        "max_rate",
-        SOME_RATE_OR_OFF,
-        "New connections a second. As many as a second brings may come at once; those beyond are refused as \
-         `rate_listener`.",
-    )
-    .example("1000/s"),
-    Key::new(
-        "per_client",
-        Kind::Either(&[OFF, Kind::Map(PER_CLIENT)]),
-        "The same for each client address. All peers on unix sockets together are one client.",
-    ),
-    Key::new(
-        "refuse_with",
-        REFUSE_WITH,
-        "How connections are turned away for any of the above. Those that the process has no room for, and those without a \
-         valid PROXY header, are always reset.",
-    )
-    .default("reset"),
-];
-
-const PER_CLIENT: &[Key] = &[
-    Key::new(
-        "max_connections",
-        SOME_OR_OFF,
-        "Sessions at once. Those beyond it are refused as `max_connections_client`.",
-    )
-    .example("100"),
-    Key::new(
-        "rate",
-        SOME_RATE_OR_OFF,
-        "New connections a second. As many as a second brings may come at once; those beyond are refused as `rate_client`. \
-         Clients without a session are remembered for at most a second, and at most 65536 of them: a flood from more \
-         addresses than that within a second makes Peerway forget early who left first.",
-    )
-    .example("50/s"),
-    Key::new("prefix_v6", count(1, 128), "IPv6 addresses that share so many leading bits count as one client.")
-        .default("64"),
-];
-
-const SOME_OR_OFF: Kind = Kind::Either(&[OFF, count(1, MANY)]);
-const NETWORKS: Kind = Kind::Either(&[OFF, Kind::List(&Kind::Either(&[FROM_UNIX, Kind::Scalar(Scalar::Network)]))]);
-
-const REFUSE_WITH: Kind = Kind::Choice(REFUSE_WITH_WORDS);
-const REFUSE_WITH_WORDS: &[Choice] = &[
-    Choice::word("reset", "a reset"),
-    Choice::word("close", "an orderly end; a client that has sent something already is reset right behind it"),
-    Choice::word(
-        "drop",
-        "silence: hold the socket unread until `timeouts.handshake`, then reset. At most 1 % of `max_connections` of the \
-         process are held, at least one, each in the place of a session; those beyond are reset at once",
-    ),
 ];
 
 const TIMEOUTS: &[Key] = &[

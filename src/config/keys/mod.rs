@@ -1,10 +1,12 @@
 //! The one table of keys. It drives the checks, the hints, the defaults, the reference file and the JSON Schema:
 //! a key that is not here does not exist, and its `doc` is its manual.
 
+mod admission;
 mod health;
 mod listener;
 mod pool;
 mod process;
+mod route;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -16,10 +18,11 @@ use super::scalar::Scalar;
 use super::units::LONGEST;
 
 pub(super) use health::{HEALTH, STEP, probe_keys};
-pub(super) use listener::{BIND, LISTENER, ROUTE};
+pub(super) use listener::{BIND, LISTENER};
 use pool::BACKEND_DEFAULTS;
 pub(super) use pool::{BACKEND, HASH, POOL};
 pub(super) use process::ROOT;
+pub(super) use route::ROUTE;
 pub(super) use tls::CERTIFICATE;
 
 /// One key of a map.
