@@ -86,8 +86,8 @@ async fn start_all(
         spawn_workers(runtimes.take(), receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
     let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
-    let serving = Serving { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over };
-    serving.attend(birth, Store::new(estate.stored))
+    let unattended = Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over };
+    unattended.attend(birth, Store::new(estate.stored))
 }
 
 /// Puts the first configuration into force. The process before, if there is one, gives up what only one can have; says
@@ -150,7 +150,7 @@ fn spawn_workers(
 }
 
 /// A process that serves, and is not attended to yet.
-struct Serving {
+struct Unattended {
     assembly: Assembly,
     workers: Vec<worker::Handle>,
     /// Bound, and not served yet.
@@ -163,7 +163,7 @@ struct Serving {
     takes_over: bool,
 }
 
-impl Serving {
+impl Unattended {
     /// Says that everything is there, and leaves running whoever changes it, watches it and replaces it.
     fn attend(self, birth: Birth, store: Store) -> Result<(Running, Succession), StartError> {
         let Birth { starter, walls, manager, .. } = birth;
