@@ -33,10 +33,9 @@ async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns, system: Sy
     };
     let result = connect_from(source, address, dial, system).await;
     if let Err(error) = &result
-        && (!dial.source.is_empty() || dial.transparent.is_some())
         && classify(error) == ConnectFailure::Local
     {
-        turns.complain(address, error);
+        turns.complain(address, !dial.source.is_empty() || dial.transparent.is_some(), error);
     }
     result
 }

@@ -59,14 +59,23 @@ impl Turns {
         turns.wrapping_sub(1)
     }
 
-    /// Says why this machine could not connect from where it should: a few times a minute, however often it happens.
-    pub(super) fn complain(&self, target: SocketAddr, error: &io::Error) {
+    /// Says why this machine could not connect: a few times a minute, however often it happens. `chosen`: from an
+    /// address that it was given.
+    pub(super) fn complain(&self, target: SocketAddr, chosen: bool, error: &io::Error) {
         const PAUSE_SECONDS: u64 = 10;
         let (now, until) = (self.made.elapsed().as_secs(), self.quiet_until.load(Relaxed));
         let mine = || self.quiet_until.compare_exchange(until, now + PAUSE_SECONDS, Relaxed, Relaxed).is_ok();
-        if now >= until && mine() {
-            tracing::warn!(%target, %error, "no connection from any of `connect.source`; the backend is not to blame");
+        if now < until || !mine() {
+            return;
         }
+        let what = match error.kind() {
+            _ if chosen => "no connection from any of `connect.source`",
+            io::ErrorKind::AddrNotAvailable => {
+                "no port is free for a connection (net.ipv4.ip_local_port_range; `connect.source` takes several addresses)"
+            }
+            _ => "this machine could not connect",
+        };
+        tracing::warn!(%target, %error, "{what}; the backend is not to blame");
     }
 }
 

@@ -119,7 +119,7 @@ impl Outcome {
             DialError::Queue(QueueError::Full) => Self::stopped(Cause::QueueFull, phase),
             DialError::Queue(QueueError::Timeout) => Self::stopped(Cause::QueueTimeout, phase),
             DialError::Unavailable(_) => Self::stopped(Cause::NoBackend, phase),
-            DialError::Failed(errno) => Self { cause: Cause::ConnectFailed, side: Side::Backend, phase, errno },
+            DialError::Failed(side, errno) => Self { cause: Cause::ConnectFailed, side, phase, errno },
         }
     }
 

@@ -15,7 +15,7 @@ use crate::backoff;
 use crate::balance::{Draw, Facts, hash_key};
 use crate::config::plan;
 use crate::connect::{Caller, ConnectError, Connector};
-use crate::metrics::Unavailable;
+use crate::metrics::{ConnectFailure, Side, Unavailable};
 use crate::net::{Stream, Target};
 use crate::pool::{Lease, NoLease, Pool, QueueError};
 
@@ -53,8 +53,16 @@ pub enum DialError {
     Unavailable(Unavailable),
     /// All were full, and waiting did not help.
     Queue(QueueError),
-    /// Every attempt failed, or the deadline passed; the errno of the last one.
-    Failed(Option<i32>),
+    /// Every attempt failed, or the deadline passed; whose failure the last one was, and its errno.
+    Failed(Side, Option<i32>),
+}
+
+impl From<ConnectError> for DialError {
+    /// What this machine lacks, a free port or a descriptor, is not the backend's failure.
+    fn from(error: ConnectError) -> Self {
+        let ours = error.reason == ConnectFailure::Local;
+        Self::Failed(if ours { Side::Proxy } else { Side::Backend }, error.errno)
+    }
 }
 
 /// Reaches one of the pool's backends, each attempt a different one while there is one.
@@ -185,13 +193,13 @@ impl<H: Fn(Event)> Chase<'_, H> {
     )]
     fn run(&mut self, mut lease: Lease) -> impl Future<Output = Result<Dialed, DialError>> {
         async move {
-            let mut errno = None;
+            let mut failed = DialError::Failed(Side::Backend, None);
             loop {
                 let target = self.target_after_pause(&lease).await;
                 let limit = self.course.settings.connect.timeout.min(self.left());
                 if limit.is_zero() {
                     self.course.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
-                    return Err(DialError::Failed(errno));
+                    return Err(failed);
                 }
                 let backend = lease.backend().id;
                 let result = match self.course.pool.hedge_after(self.course.settings.connect.hedge_after) {
@@ -199,13 +207,13 @@ impl<H: Fn(Event)> Chase<'_, H> {
                     // Boxed: the room for two would be carried, and moved, by every session of every pool.
                     Some(patience) => Box::pin(self.race(lease, target, limit, patience)).await,
                 };
-                errno = match result {
+                failed = match result {
                     Ok(dialed) => return Ok(dialed),
-                    Err(error) => error.errno,
+                    Err(error) => error.into(),
                 };
                 self.now = Instant::now();
                 self.tried.push(backend);
-                lease = self.next_lease().await.unwrap_or(Err(DialError::Failed(errno)))?;
+                lease = self.next_lease().await.unwrap_or(Err(failed))?;
             }
         }
     }

@@ -196,7 +196,7 @@ async fn every_attempt_goes_elsewhere_while_there_is_an_elsewhere() {
     let seen = Arc::default();
     let heard = Heard::default();
     let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), &NOBODY, |event| heard.note(event)).await;
-    assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
+    assert_eq!(result.err(), Some(DialError::Failed(Side::Backend, Some(111))));
     assert_eq!(heard.results(), [AttemptResult::Failed(ConnectFailure::Refused); 3]);
     let seen = seen.lock().expect("sound");
     assert_eq!(seen.iter().map(|(_, target)| target.to_string()).collect::<BTreeSet<_>>().len(), 3);
@@ -209,7 +209,7 @@ async fn the_same_backend_is_tried_again_only_after_a_pause() {
     let pool = pool("'127.0.0.1:1'", "{ attempts: 3, backoff: { base: 100ms, max: 1s } }").await;
     let seen = Arc::default();
     let result = dial(&pool, &refusing(Duration::ZERO, Arc::clone(&seen)), &NOBODY, |_| {}).await;
-    assert_eq!(result.err(), Some(DialError::Failed(Some(111))));
+    assert_eq!(result.err(), Some(DialError::Failed(Side::Backend, Some(111))));
     let seen = seen.lock().expect("sound");
     let pauses = [seen[1].0 - seen[0].0, seen[2].0 - seen[1].0].map(|pause| pause.as_millis());
     assert!((50..=101).contains(&pauses[0]) && (100..=201).contains(&pauses[1]), "{pauses:?}");
@@ -220,7 +220,7 @@ async fn the_deadline_bounds_attempts_and_pauses_together() {
     let pool = pool("[ '127.0.0.1:1', '127.0.0.1:2' ]", "{ attempts: 9, timeout: 2s, deadline: 5s }").await;
     let started = tokio::time::Instant::now();
     let result = dial(&pool, &refusing(Duration::from_secs(60), Arc::default()), &NOBODY, |_| {}).await;
-    assert_eq!(result.err(), Some(DialError::Failed(None)));
+    assert_eq!(result.err(), Some(DialError::Failed(Side::Backend, None)));
     let took = started.elapsed().as_millis();
     assert!((5000..=5010).contains(&took), "{took} ms");
     assert_eq!(pool.cells.unavailable[Unavailable::Deadline as usize].get(), 1);

@@ -1,14 +1,15 @@
 //! Bombs are refused at once, long honest files are not.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{CATALOGUE, config, env, plan};
+use super::{CATALOGUE, config, env, plan, processor_time};
 
 fn error(text: &str) -> String {
-    let started = Instant::now();
+    let before = processor_time();
     let errors = config::parse("t.yaml", text, &CATALOGUE, &env).map(drop).unwrap_err().to_string();
-    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    let took = processor_time() - before;
+    assert!(took < Duration::from_secs(5), "took {took:?}");
     errors
 }
 
@@ -62,10 +63,11 @@ fn a_long_file_may_be_long() {
         let _ = write!(text, "  p{i}:\n    backends:\n      - 10.0.0.1:{}\n      - h:{}\n", i + 1, i + 1);
     }
     assert!(text.lines().count() > 10_000);
-    let started = Instant::now();
+    let before = processor_time();
     assert_eq!(plan(&text).listeners.len(), 2_000);
     // The release build takes a tenth of a second; the bound only catches what grows with the square.
-    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    let took = processor_time() - before;
+    assert!(took < Duration::from_secs(10), "took {took:?}");
     let errors = error(&text.replace("pool: p", "pool: q"));
     assert_eq!(errors.lines().count(), 2_000);
 }

@@ -17,6 +17,7 @@ mod routes;
 mod tls;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use peerway::config::plan::Plan;
 use peerway::config::{self, Catalogue, Loaded, PolicyKind, Takes};
@@ -44,6 +45,11 @@ fn env(name: &str) -> Option<String> {
         _ => return None,
     };
     Some(value.to_owned())
+}
+
+/// How long this thread has computed, however busy the machine is with other things.
+fn processor_time() -> Duration {
+    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
 fn load(paths: &[PathBuf]) -> Result<Loaded, String> {

@@ -9,6 +9,7 @@ mod support;
 
 mod cluster;
 mod deploy;
+mod kernel;
 mod network;
 mod nginx;
 mod openssh;

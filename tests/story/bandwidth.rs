@@ -3,7 +3,6 @@
 //! A limit is a bound from below on the time that bytes take, whatever else the machine does; from above there is much
 //! slack.
 
-use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,7 @@ fn way(from: &mut Peer, to: &mut Peer, length: u64) -> Duration {
 
 /// A session of the client at 127.0.0.`number`.
 fn session(proxy: &Proxy, backend: &Backend, number: u8) -> (Peer, Peer) {
-    let client = Peer::try_connect_from(Ipv4Addr::new(127, 0, 0, number), proxy.address("front")).unwrap();
+    let client = Peer::try_connect_from(([127, 0, 0, number], 0).into(), proxy.address("front")).unwrap();
     (client, backend.accept())
 }
 

@@ -297,8 +297,7 @@ fn a_client_that_is_stuck_to_a_pool_stays_there() {
     let front = "    routes: [ { match: {}, split: { to: { a: 1, b: 1 }, sticky: client_ip } } ]\n";
     let stage = stage(front);
     let by = |n: u8| {
-        let client =
-            Peer::try_connect_from(std::net::Ipv4Addr::new(127, 0, 1, n), stage.proxy.address("front")).unwrap();
+        let client = Peer::try_connect_from(([127, 0, 1, n], 0).into(), stage.proxy.address("front")).unwrap();
         let found = eventually("a backend", || {
             [&stage.a, &stage.b]
                 .into_iter()

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use socket2::Socket;
 
 use crate::support::{Backend, Mood, Moody, PING, Peer, Proxy, Service, Setup, eventually, is_open, who};
@@ -68,10 +69,12 @@ fn failback_ends_the_sessions_it_is_about_and_none_that_begin_later() {
     for on_failback in ["reset", "{ drain: 2s }"] {
         let moody = two();
         let proxy = in_tiers(&moody, "", &format!("on_failback: {on_failback}"));
+        let mut theirs = Vec::new();
         for _ in 0..2 {
             moody[0].is(Mood::Sick);
             until_served_by(&proxy, "second");
             let mut all: Vec<_> = (0..10).map(|_| served(&proxy).0).collect();
+            theirs.extend(all.iter().map(|peer| peer.local().to_string()));
             thread::sleep(Duration::from_millis(400)); // an order that still stood from the time before would show
             all.iter_mut().for_each(lives);
             moody[0].is(Mood::Well);
@@ -83,9 +86,20 @@ fn failback_ends_the_sessions_it_is_about_and_none_that_begin_later() {
             assert_eq!(spread, on_failback != "reset", "{:?}", start.elapsed());
             lives(&mut on_first);
         }
-        let removed = "peerway_sessions_closed_total{cause=\"removed\",side=\"proxy\"}";
-        // And perhaps one that was being served when it happened.
-        eventually("their ends in the books", || (20.0..=22.0).contains(&proxy.metric(removed)).then_some(()));
+        let removed = || {
+            let lines = proxy.access();
+            let ends = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            ends.filter(|end| end["cause"] == "removed").collect::<Vec<_>>()
+        };
+        let is_theirs = |end: &Value| theirs.iter().any(|peer| end["client"] == peer.as_str());
+        eventually("their ends in the log", || {
+            (removed().iter().filter(|end| is_theirs(end)).count() == 20).then_some(())
+        });
+        // And perhaps some that asked who serves, and were not over when it happened.
+        let removed = removed();
+        assert!(removed.iter().all(|end| end["backend"] == "1" && end["side"] == "proxy"), "{removed:#?}");
+        let counted = proxy.metric("peerway_sessions_closed_total{cause=\"removed\",side=\"proxy\"}");
+        assert_eq!(counted, removed.len() as f64);
     }
 }
 

@@ -42,10 +42,10 @@ impl Peer {
         Ok(Self::new(socket, CLIENT, SERVER))
     }
 
-    /// The same from an address of this machine, such as any of 127.0.0.0/8.
-    pub(crate) fn try_connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<Self> {
+    /// The same from an address of this machine, such as any of 127.0.0.0/8; port 0 is any.
+    pub(crate) fn try_connect_from(source: SocketAddr, to: SocketAddr) -> std::io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.bind(&source.into())?;
         socket.connect_timeout(&to.into(), PATIENCE)?;
         Ok(Self::new(socket, CLIENT, SERVER))
     }

@@ -22,7 +22,7 @@ fn flood(to: SocketAddr, numbers: std::ops::Range<u32>, came: &AtomicU32) {
     for number in numbers {
         // 127.16.0.0 and on.
         let source = Ipv4Addr::from_bits(0x7f10_0000 + number);
-        match Peer::try_connect_from(source, to) {
+        match Peer::try_connect_from((source, 0).into(), to) {
             Ok(peer) => peer.reset(),
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "from {source}"),
         }

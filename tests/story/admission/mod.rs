@@ -19,7 +19,7 @@ fn client(proxy: &Proxy, number: u8) -> Peer {
 }
 
 fn from(to: SocketAddr, number: u8) -> std::io::Result<Peer> {
-    Peer::try_connect_from(Ipv4Addr::new(127, 0, 0, number), to)
+    Peer::try_connect_from(([127, 0, 0, number], 0).into(), to)
 }
 
 /// It is let in, and served.
