@@ -4,7 +4,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::{Backend, Blackhole, MB, Peer, RESET_WITHIN, Wait, send_across, socket_pair_direct};
+use crate::support::{Backend, Blackhole, MB, Peer, RESET_WITHIN, Scrape, Wait, send_across, socket_pair_direct};
 
 #[test]
 fn bytes_arrive_in_their_places() {
@@ -95,6 +95,25 @@ fn scripted_backends_echo_and_name_themselves() {
     client.hear_end();
     assert_eq!(Peer::connect(named.address()).line().unwrap(), "alpha");
     assert_eq!((echo.accepted(), named.accepted()), (1, 1));
+}
+
+#[test]
+fn counts_that_go_back_or_do_not_add_up_are_noticed() {
+    let page = |came: u32, refused: u32, closed: u32, active: u32| {
+        Scrape::read(&format!(
+            "peerway_listener_connections_total{{listener=\"l\"}} {came}\n\
+             peerway_listener_refused_total{{listener=\"l\",reason=\"denied\"}} {refused}\n\
+             peerway_sessions_closed_total{{listener=\"l\"}} {closed}\n\
+             peerway_listener_active_connections{{listener=\"l\"}} {active}\n"
+        ))
+    };
+    let before = page(10, 2, 5, 3);
+    before.adds_up();
+    assert!(fails(|| page(10, 2, 5, 4).adds_up()));
+    page(11, 2, 9, 0).goes_on_from(&before, |_| true);
+    assert!(fails(|| page(11, 2, 4, 5).goes_on_from(&before, |_| true)), "fewer have ended");
+    page(11, 2, 4, 5).goes_on_from(&before, |series| !series.contains("sessions"));
+    assert!(fails(|| Scrape::read("").goes_on_from(&before, |_| true)), "what was counted is gone");
 }
 
 /// Whether this assertion would fail a test.

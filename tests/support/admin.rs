@@ -100,7 +100,8 @@ impl Admin {
 pub(crate) struct Scrape(Vec<(String, BTreeMap<String, String>, f64)>);
 
 impl Scrape {
-    fn read(text: &str) -> Self {
+    /// Of a page as text.
+    pub(crate) fn read(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         Self(
             samples
