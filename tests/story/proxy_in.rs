@@ -44,11 +44,6 @@ fn talk(client: &mut Peer, server: &mut Peer) {
     send_across(server, client, 100_000);
 }
 
-#[track_caller]
-fn refused(proxy: &Proxy, reason: &str, times: f64) {
-    proxy.metric_becomes(&format!("peerway_listener_refused_total{{listener=\"front\",reason=\"{reason}\"}}"), times);
-}
-
 #[test]
 fn both_versions_say_who_the_client_is_and_no_byte_is_lost() {
     let backend = Backend::new();
@@ -135,7 +130,7 @@ fn a_stream_that_ends_in_the_midst_of_a_header_is_refused_and_one_that_never_beg
             cuts += 1;
         }
     }
-    refused(&proxy, "proxy_invalid", f64::from(cuts));
+    proxy.refused("proxy_invalid", cuts);
     assert_eq!(proxy.metric("peerway_sessions_closed_total"), 0.0);
     proxy.logs("the stream ended after 1 bytes of a header");
     let mut client = proxy.connect();
@@ -152,7 +147,7 @@ fn a_stream_that_ends_in_the_midst_of_a_header_is_refused_and_one_that_never_beg
             (&"client_reset".into(), &"intake".into(), &104.into())
         );
     }
-    refused(&proxy, "proxy_invalid", f64::from(cuts));
+    proxy.refused("proxy_invalid", cuts);
     assert!(backend.accept_within(Wait::For(Duration::from_millis(50))).is_none());
     proxy.scrape().adds_up();
 }
@@ -181,7 +176,7 @@ fn what_is_no_header_is_reset_at_once_counted_once_and_logged_escaped() {
         let mut client = proxy.connect();
         let _ = (&client.socket).write_all(bytes);
         client.hear_reset();
-        refused(&proxy, "proxy_invalid", f64::from(number));
+        proxy.refused("proxy_invalid", number);
     }
     let line = proxy.logs("no valid PROXY header");
     assert!(line.contains("\\\\x16\\\\x03\\\\x01") && line.contains("\\\\x1b[31m"), "{line}");
@@ -199,7 +194,7 @@ fn whoever_is_not_trusted_is_reset_and_counted_or_taken_as_it_is() {
     for _ in 0..3 {
         proxy.is_turned_away();
     }
-    refused(&proxy, "proxy_untrusted", 3.0);
+    proxy.refused("proxy_untrusted", 3);
     assert_eq!((proxy.metric("peerway_sessions_closed_total"), proxy.active()), (0.0, 0.0));
     proxy.scrape().adds_up();
     assert!(proxy.logs("not in accept_proxy.from").contains("127.0.0.1:"));
@@ -225,7 +220,7 @@ fn a_header_that_names_a_trusted_address_changes_nothing() {
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    refused(&proxy, "proxy_untrusted", 1.0);
+    proxy.refused("proxy_untrusted", 1);
 }
 
 #[test]
@@ -357,7 +352,7 @@ fn a_header_that_does_not_come_in_time_ends_the_session_however_it_trickles() {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(proxy.why(), "handshake_timeout proxy intake");
-    refused(&proxy, "proxy_invalid", 0.0);
+    proxy.refused("proxy_invalid", 0);
     proxy.scrape().adds_up();
 }
 

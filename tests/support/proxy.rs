@@ -281,6 +281,13 @@ impl Proxy {
         assert_eq!(last, value, "{series}");
     }
 
+    /// Waits until so many were refused at `front` for this reason.
+    #[track_caller]
+    pub(crate) fn refused(&self, reason: &str, times: u32) {
+        let series = format!("peerway_listener_refused_total{{listener=\"front\",reason=\"{reason}\"}}");
+        self.metric_becomes(&series, f64::from(times));
+    }
+
     /// The `index`th backend of the first pool, as the API tells it.
     #[track_caller]
     pub(crate) fn backend(&self, index: usize) -> Value {

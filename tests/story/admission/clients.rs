@@ -16,7 +16,7 @@ fn a_listener_has_its_own_limit_and_says_so() {
     for number in 4..8 {
         is_reset(&proxy, number);
     }
-    refused(&proxy, "max_connections_listener", 4);
+    proxy.refused("max_connections_listener", 4);
     inside.pop();
     proxy.metric_becomes("peerway_listener_active_connections", 2.0);
     inside.push(is_served(&proxy, &backend, 9));
@@ -40,7 +40,7 @@ fn each_client_has_its_own_sessions() {
     is_reset(&proxy, 1);
     inside.push(is_served(&proxy, &backend, 2));
     is_reset(&proxy, 2);
-    refused(&proxy, "max_connections_client", 2);
+    proxy.refused("max_connections_client", 2);
     drop(inside.remove(0));
     proxy.metric_becomes("peerway_listener_active_connections", 3.0);
     inside.push(is_served(&proxy, &backend, 1));
@@ -59,7 +59,7 @@ fn behind_another_load_balancer_it_is_the_client_that_has_them() {
     for who in ["192.0.2.1", "192.0.2.3", "2001:db8:1::2", "2001:db8:1:ffff::1"] {
         introduced(&proxy, who).hear_reset();
     }
-    refused(&proxy, "max_connections_client", 4);
+    proxy.refused("max_connections_client", 4);
     drop(inside.remove(0));
     proxy.metric_becomes("peerway_listener_active_connections", 4.0);
     introduced_is_served(&proxy, &backend, "192.0.2.1");

@@ -15,7 +15,7 @@ fn the_longest_prefix_decides_at_accept() {
     for number in [2, 3, 8, 10] {
         is_reset(&proxy, number);
     }
-    refused(&proxy, "denied", 4);
+    proxy.refused("denied", 4);
     let line = proxy.logs("\"refused\"");
     assert!(line.contains("\"reason\":\"denied\"") && line.contains("\"client\":\"127.0.0.2:"), "{line}");
     assert_eq!(proxy.metric("peerway_backend_connections_total"), 3.0, "nobody else came to a backend");
@@ -29,7 +29,7 @@ fn a_flood_of_refusals_is_one_line_of_the_log() {
     for _ in 0..200 {
         is_reset(&proxy, 2);
     }
-    refused(&proxy, "denied", 200);
+    proxy.refused("denied", 200);
     proxy.logs("\"refused\"");
     let said = proxy.log().iter().filter(|line| line.contains("\"refused\"")).count();
     assert!((1..=3).contains(&said), "{said} lines for 200 refusals");
@@ -46,7 +46,7 @@ fn behind_another_load_balancer_it_is_the_client_that_counts() {
     for who in ["192.0.2.66", "192.0.3.1", "2001:db9::1"] {
         introduced(&proxy, who).hear_reset();
     }
-    refused(&proxy, "denied", 3);
+    proxy.refused("denied", 3);
     let line = proxy.logs("\"refused\"");
     assert!(line.contains("\"client\":\"192.0.2.66:4711\"") && line.contains("\"peer\":\"127.0.0.1:"), "{line}");
     // A header that names nobody leaves the peer itself the client.
@@ -55,7 +55,7 @@ fn behind_another_load_balancer_it_is_the_client_that_counts() {
         (&client.socket).write_all(b"PROXY UNKNOWN\r\n").unwrap();
         if served { drop(backend.accept()) } else { client.hear_reset() }
     }
-    refused(&proxy, "denied", 4);
+    proxy.refused("denied", 4);
 }
 
 #[test]
@@ -76,6 +76,6 @@ fn peers_on_a_unix_socket_are_a_word_of_the_list() {
             // A unix socket cannot say more when it is closed.
             false => assert!(client.hear_whatever().is_ok()),
         }
-        refused(&proxy, "denied", u32::from(!served));
+        proxy.refused("denied", u32::from(!served));
     }
 }

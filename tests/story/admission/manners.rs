@@ -12,7 +12,7 @@ fn close_is_an_orderly_end() {
     for number in 1..20 {
         client(&proxy, number).hear_end();
     }
-    refused(&proxy, "denied", 19);
+    proxy.refused("denied", 19);
     is_over(&proxy);
 }
 
@@ -22,7 +22,7 @@ fn close_is_an_orderly_end_for_a_client_that_was_introduced_too() {
     let setup = Setup::to([&backend]).listener("accept_proxy: { from: 127.0.0.0/8, timeout: 20s }");
     let proxy = setup.listener("admission: { deny: 192.0.2.0/24, refuse_with: close }").start();
     introduced(&proxy, "192.0.2.1").hear_end();
-    refused(&proxy, "denied", 1);
+    proxy.refused("denied", 1);
 }
 
 /// Sockets that it has open.
@@ -46,13 +46,13 @@ fn drop_is_silence_until_the_handshake_would_be_over() {
     let started = Instant::now();
     let mut held = client(&proxy, 2);
     held.say(100);
-    refused(&proxy, "denied", 1);
+    proxy.refused("denied", 1);
     // There is no room for a second one.
     is_reset(&proxy, 2);
     held.hear_nothing(Duration::from_secs(1));
     held.hear_reset_within(Duration::from_secs(10));
     assert!(started.elapsed() >= Duration::from_millis(1900), "{:?}", started.elapsed());
-    refused(&proxy, "denied", 2);
+    proxy.refused("denied", 2);
     eventually("no socket is left", || (sockets(&proxy) <= before).then_some(()));
     is_over(&proxy);
 }
@@ -79,13 +79,13 @@ fn silence_for_a_client_that_was_introduced_takes_the_place_of_its_session() {
     let setup = silent().backend(&backend).listener("accept_proxy: { from: 127.0.0.0/8, timeout: 20s }");
     let proxy = setup.listener("timeouts: { handshake: 1500ms }").start();
     let mut held = introduced(&proxy, "192.0.2.1");
-    refused(&proxy, "denied", 1);
+    proxy.refused("denied", 1);
     is_over(&proxy);
     introduced(&proxy, "192.0.2.1").hear_reset();
     // Nine places are left.
     let inside: Vec<_> = (1..=9).map(|n| introduced_is_served(&proxy, &backend, &format!("198.51.100.{n}"))).collect();
     is_reset(&proxy, 1);
-    refused(&proxy, "max_connections_process", 1);
+    proxy.refused("max_connections_process", 1);
     held.hear_reset_within(Duration::from_secs(10));
     introduced_is_served(&proxy, &backend, "198.51.100.10");
     drop(inside);
@@ -100,7 +100,7 @@ fn silence_is_bounded() {
     let proxy = setup.listener("timeouts: { handshake: 1m }").start();
     let before = sockets(&proxy);
     let crowd: Vec<_> = (0..400).filter_map(|_| from(proxy.address("front"), 2).ok()).collect();
-    refused(&proxy, "denied", 400);
+    proxy.refused("denied", 400);
     let held = sockets(&proxy) - before;
     assert!((1..=5 + 3).contains(&held), "{held} more sockets for {} clients", crowd.len());
     is_served(&proxy, &backend, 1);

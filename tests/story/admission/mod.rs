@@ -60,13 +60,6 @@ fn introduced_is_served(proxy: &Proxy, backend: &Backend, who: &str) -> (Peer, P
     (client, server)
 }
 
-/// How many were refused for this reason, once it is so many.
-#[track_caller]
-fn refused(proxy: &Proxy, reason: &str, times: u32) {
-    let series = format!("peerway_listener_refused_total{{listener=\"front\",reason=\"{reason}\"}}");
-    proxy.metric_becomes(&series, f64::from(times));
-}
-
 /// Nobody is left, and everything that was taken is given back.
 #[track_caller]
 fn is_over(proxy: &Proxy) {

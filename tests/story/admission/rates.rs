@@ -35,7 +35,7 @@ fn a_listener_a_client_and_the_process_each_have_a_rate() {
         let proxy = Setup::to([&backend]).process(process).listener(listener).start();
         let (served, took) = let_in(&proxy, 40, 1);
         keeps_to(10, served, took);
-        refused(&proxy, reason, 40 - served);
+        proxy.refused(reason, 40 - served);
         let line = proxy.logs("\"refused\"");
         assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
         eventually("another one", || (let_in(&proxy, 1, 1).0 == 1).then_some(()));
@@ -68,6 +68,6 @@ fn behind_another_load_balancer_it_is_the_client_that_has_a_rate() {
     let mut again = introduced(&proxy, "192.0.2.20");
     if started.elapsed() < Duration::from_millis(900) {
         again.hear_reset();
-        refused(&proxy, "rate_client", 1);
+        proxy.refused("rate_client", 1);
     }
 }

@@ -21,7 +21,7 @@ fn a_lower_limit_ends_nobody_and_admits_nobody_until_there_are_fewer() {
     {
         proxy.change_to(&file(&backend, "", limits));
         is_reset(&proxy, 1);
-        refused(&proxy, &format!("max_connections_{reason}"), 1);
+        proxy.refused(&format!("max_connections_{reason}"), 1);
         for (client, server) in &mut inside {
             send_across(client, server, 1000);
             send_across(server, client, 1000);
