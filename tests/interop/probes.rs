@@ -57,6 +57,17 @@ pub(crate) fn in_role(login: &Login, role: Role) -> Login {
     Login { role: Some(role), ..login.clone() }
 }
 
+/// A primary and a replica, each at its port and with the probe that is content with it, are told apart, however often.
+#[track_caller]
+pub(crate) fn tells_apart(primary: (u16, &Probe), replica: (u16, &Probe)) {
+    for _ in 0..10 {
+        at_port(primary.0, primary.1).unwrap();
+        at_port(replica.0, replica.1).unwrap();
+        fails(at_port(primary.0, replica.1), "it is a primary, not a replica");
+        fails(at_port(replica.0, primary.1), "it is a replica, not the primary");
+    }
+}
+
 /// It must not be well, and say this.
 #[track_caller]
 pub(crate) fn fails(found: Result<(), ProbeError>, words: &str) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use peerway::config::plan::{Login, Probe, Role};
 
 use crate::cluster::{Server, cluster};
-use crate::probes::{at_path, at_port, fails, in_role, login};
+use crate::probes::{at_path, at_port, fails, in_role, login, tells_apart};
 use crate::support::{eventually, free_port};
 
 fn probe(login: &Login) -> Probe {
@@ -96,12 +96,7 @@ fn a_replica_is_one_until_it_is_promoted() {
     let replica = Server::start(copy, &["hot_standby=on"]);
     eventually("a replica that lets us in", || at_port(replica.port, &anyone).ok());
     let before = replica.program.said().len();
-    for _ in 0..10 {
-        at_port(primary.port, &as_primary).unwrap();
-        at_port(replica.port, &as_replica).unwrap();
-        fails(at_port(primary.port, &as_replica), "it is a primary, not a replica");
-        fails(at_port(replica.port, &as_primary), "it is a replica, not the primary");
-    }
+    tells_apart((primary.port, &as_primary), (replica.port, &as_replica));
     replica.is_left_alone();
     let said = replica.program.said();
     let of_probes =
