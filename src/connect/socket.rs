@@ -12,9 +12,11 @@ use tokio::time::sleep;
 
 use super::source::Turns;
 use super::{ConnectError, Dial};
+use crate::config::plan::StreamTcp;
 use crate::metrics::ConnectFailure;
 use crate::net::{
     Family, Peer, Plain, Stream, SystemCongestion, Target, bind_source, delay_ack, prepare_stream, set_transparent,
+    urgent,
 };
 
 /// A connected socket, with no limit on time.
@@ -57,7 +59,8 @@ async fn connect_from(
     system: SystemCongestion,
 ) -> io::Result<Stream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    prepare_stream(&socket, &dial.tcp)?;
+    // What is not urgent is up to the session, once it lasts.
+    prepare_stream(&socket, &StreamTcp { keepalive: urgent(dial.tcp.keepalive, dial.timeout), ..dial.tcp })?;
     system.set(&socket, dial.tcp.congestion, address.ip())?;
     if dial.speaks_first() {
         delay_ack(&socket)?;
@@ -116,12 +119,22 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use rustix::net::sockopt::tcp_congestion;
+    use socket2::SockRef;
 
     use super::*;
-    use crate::config::plan::{Congestion, CongestionName, StreamTcp};
+    use crate::config::plan::{Congestion, CongestionName, Keepalive};
 
     /// A backend that does not block, and one connection to it.
     async fn reach(speaks: bool, congestion: Congestion) -> (TcpListener, Result<Stream, ConnectError>) {
+        reach_with(speaks, congestion, None).await
+    }
+
+    /// The same with keepalive.
+    async fn reach_with(
+        speaks: bool,
+        congestion: Congestion,
+        keepalive: Option<Keepalive>,
+    ) -> (TcpListener, Result<Stream, ConnectError>) {
         let backend = TcpListener::bind("127.0.0.1:0").expect("a port");
         backend.set_nonblocking(true).expect("a socket");
         let dial = Dial {
@@ -132,7 +145,7 @@ mod tests {
             starttls: None,
             secure: None,
             speaks,
-            tcp: StreamTcp { nodelay: true, keepalive: None, user_timeout: None, congestion },
+            tcp: StreamTcp { nodelay: true, keepalive, user_timeout: None, congestion },
             timeout: Duration::from_secs(5),
         };
         let reached = connect(&dial, &Turns::default(), SystemCongestion::ask()).await;
@@ -186,6 +199,22 @@ mod tests {
         assert_eq!(tcp_congestion(stream.expect("it listens")).expect("a TCP socket"), "reno");
         let (_backend, missing) = reach(false, named("no_such_thing")).await;
         assert_eq!(missing.map(drop).map_err(|error| error.reason), Err(ConnectFailure::Local));
+    }
+
+    #[tokio::test]
+    async fn keepalive_is_left_to_sessions_that_last_where_they_are_known_in_time() {
+        for (idle, at_once) in [(13, true), (14, false), (60, false)] {
+            let keepalive = Keepalive { idle: Duration::from_secs(idle), interval: Duration::from_secs(3), probes: 2 };
+            let (_backend, stream) = reach_with(false, Congestion::Auto, Some(keepalive)).await;
+            let stream = stream.expect("it listens");
+            let socket = |stream: &Stream| {
+                let socket = SockRef::from(stream);
+                (socket.keepalive().expect("a socket"), socket.tcp_keepalive_time().expect("a TCP socket"))
+            };
+            assert_eq!(socket(&stream).0, at_once, "{idle} s");
+            stream.keep_alive(&keepalive);
+            assert_eq!(socket(&stream), (true, keepalive.idle));
+        }
     }
 
     #[test]

@@ -303,6 +303,16 @@ impl Stop {
         self.waker.wake();
     }
 
+    /// Wakes the session, which is not asked to end. To be called by its own worker.
+    pub(super) fn nudge(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake_by_ref();
+            // It is needed again. Whoever asked meanwhile found none, but the session looks for what it was asked as soon as
+            // it has its turn, which is after this.
+            self.waker.register(&waker);
+        }
+    }
+
     pub(super) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
@@ -335,6 +345,29 @@ mod tests {
         known.waited(Duration::ZERO);
         known.waited(Duration::from_secs(2));
         assert_eq!(known.queue_wait().map(|wait| wait.as_secs()), Some(2));
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU8);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_woken_for_something_else_can_still_be_ended() {
+        let (stop, woken) = (Stop::default(), Arc::new(Woken::default()));
+        let times = || woken.0.load(Ordering::Relaxed);
+        stop.register(&woken.clone().into());
+        stop.nudge();
+        assert_eq!((times(), stop.asked()), (1, None));
+        stop.nudge();
+        assert_eq!((times(), stop.asked()), (2, None));
+        stop.ask(Cause::Killed);
+        assert_eq!((times(), stop.asked()), (3, Some(Cause::Killed)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Kind, Ledger, Record, SessionId, Shard};
 use crate::metrics::{Cause, Direction};
+use crate::net::LASTING;
 use crate::relay::Workbench;
 
 /// Between rounds: limits act at most this much late, and idle ones up to [`crate::relay::IdleClock::LONGEST_STEP`] more.
@@ -92,7 +93,7 @@ impl Round<'_> {
             ROUND
         });
         let line = until_line(self.ledger, record, self.now);
-        left.min(line).min(if self.on_time { until_blamed(record) } else { ROUND })
+        left.min(line).min(until_lasting(record)).min(if self.on_time { until_blamed(record) } else { ROUND })
     }
 
     /// How long until a session may pass a limit. While a backend is being reached, only the session's own counts; and what
@@ -144,6 +145,18 @@ fn until_line(ledger: &Ledger, record: &Record, now: u64) -> Duration {
         ledger.access.write(Kind::Interval, record, None, record.started().elapsed());
     }
     every
+}
+
+/// Tells a session that it lasts, once it does; gives how long it does not yet.
+fn until_lasting(record: &Record) -> Duration {
+    let Some(age) = record.tally.connected_for() else { return ROUND };
+    if age < LASTING {
+        return LASTING - age;
+    }
+    if record.tally.lasts() {
+        record.stop.nudge();
+    }
+    Duration::MAX
 }
 
 /// Holds it against a backend that it leaves a client without an answer for too long, while it does; gives how long it

@@ -6,6 +6,7 @@ mod congestion;
 mod handle;
 mod incoming;
 pub mod inherit;
+mod keepalive;
 mod options;
 mod plain;
 mod raw;
@@ -17,6 +18,7 @@ pub use bind::{Bound, BoundSocket, Sharing, bind, listen, refuse_new_connections
 pub use congestion::{SystemCongestion, check_congestion};
 pub use handle::Handle;
 pub use incoming::{Arrived, Incoming};
+pub use keepalive::{LASTING, urgent};
 pub use options::{
     arm_reset, bind_source, check_transparent, delay_ack, lengthen_queue, prepare_stream, retune_listener,
     set_transparent,

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::congestion::set_accepted;
+use super::keepalive::keep_alive;
 use super::raw;
 use crate::config::plan::{ListenerTcp, StreamTcp};
 
@@ -25,21 +26,17 @@ pub fn arm_reset(socket: &impl AsFd) -> io::Result<()> {
 /// On a listening socket all of it is inherited by what it accepts, which saves five calls a connection.
 pub fn prepare_stream(socket: &impl AsFd, tcp: &StreamTcp) -> io::Result<()> {
     arm_reset(socket)?;
-    let socket = SockRef::from(socket);
+    let options = SockRef::from(socket);
     // Urgent bytes are bytes: out of line they would be taken from the stream.
-    socket.set_out_of_band_inline(true)?;
+    options.set_out_of_band_inline(true)?;
     if tcp.nodelay {
-        socket.set_tcp_nodelay(true)?;
+        options.set_tcp_nodelay(true)?;
     }
     if let Some(keepalive) = &tcp.keepalive {
-        let wanted = TcpKeepalive::new()
-            .with_time(keepalive.idle)
-            .with_interval(keepalive.interval)
-            .with_retries(keepalive.probes);
-        socket.set_tcp_keepalive(&wanted)?;
+        keep_alive(socket, keepalive)?;
     }
     if let Some(timeout) = tcp.user_timeout {
-        socket.set_tcp_user_timeout(Some(timeout))?;
+        options.set_tcp_user_timeout(Some(timeout))?;
     }
     Ok(())
 }
@@ -159,6 +156,11 @@ mod tests {
             (socket.tcp_nodelay().expect("a TCP socket"), socket.keepalive().expect("a socket"))
         };
         assert_eq!(options(accepted(&tuned)), (true, true));
+        let probed = accepted(&tuned);
+        let probed = SockRef::from(&probed);
+        assert_eq!(probed.tcp_keepalive_time().expect("a TCP socket"), keepalive.idle);
+        assert_eq!(probed.tcp_keepalive_interval().expect("a TCP socket"), keepalive.interval);
+        assert_eq!(probed.tcp_keepalive_retries().expect("a TCP socket"), keepalive.probes);
         let off = StreamTcp { nodelay: false, keepalive: None, user_timeout: None, congestion: Congestion::System };
         assert_eq!(options(accepted(&ListenerTcp { stream: off, ..tuned })), (false, false));
         assert_eq!(options(accepted(&tuned)), (true, true));

@@ -11,7 +11,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::keepalive::keep_alive;
 use super::{Peer, raw};
+use crate::config::plan::Keepalive;
 
 /// A connected socket whose close is a RST until [`Plain::deliver_rest`] says otherwise.
 ///
@@ -161,6 +163,14 @@ impl Plain {
         if self.family == Family::Tcp {
             // If it fails the socket is gone already, and then there is nothing left to keep.
             let _ = SockRef::from(self).set_linger(None);
+        }
+    }
+
+    /// Has the kernel probe the peer whenever it has been silent for too long. A unix peer does not vanish in silence.
+    pub fn keep_alive(&self, keepalive: &Keepalive) {
+        if self.family == Family::Tcp {
+            // The configuration has nothing that the kernel does not take, of a socket that has failed either.
+            let _ = keep_alive(self, keepalive);
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Peer, Plain, Secured};
+use crate::config::plan::Keepalive;
 
 /// A connected stream whose close is a RST until [`Stream::close_delivered`] says otherwise.
 ///
@@ -189,6 +190,11 @@ impl Stream {
     /// The same for a stream that has other holders: from here on its close, whenever that is, aborts nothing.
     pub fn deliver_rest(&self) {
         self.socket().deliver_rest();
+    }
+
+    /// Has the kernel probe the peer whenever it has been silent for too long; see [`Plain::keep_alive`].
+    pub fn keep_alive(&self, keepalive: &Keepalive) {
+        self.socket().keep_alive(keepalive);
     }
 
     /// The local address as logs show it: `IP:port` or `unix:`.

@@ -98,6 +98,9 @@ impl Future for Relay<'_> {
     type Output = End;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        if self.meter.tally.hears_that_it_lasts() {
+            self.keep_alive();
+        }
         self.advance(cx).map(|result| match result {
             Ok(first) => {
                 self.ends.client.deliver_rest();
@@ -110,6 +113,13 @@ impl Future for Relay<'_> {
 }
 
 impl Relay<'_> {
+    /// What was put off when the backend was dialled; as its pool has it now.
+    fn keep_alive(&self) {
+        if let Some(keepalive) = &self.meter.place.pool().settings().tcp.keepalive {
+            self.ends.backend.keep_alive(keepalive);
+        }
+    }
+
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Side, Fault>> {
         let moved = self.turn(cx, Direction::Up).and_then(|()| self.turn(cx, Direction::Down));
         if let Err(fault) = moved {

@@ -28,7 +28,14 @@ pub struct Tally {
     paced: AtomicU8,
     /// Whether its backend was judged by it already.
     witnessed: AtomicBool,
+    /// Whether it has lasted, and whether its task has heard of that.
+    lasting: AtomicU8,
 }
+
+/// Of a session that has lasted for as long as short ones are spared something.
+const LASTS: u8 = 1;
+/// Of one that was told so.
+const TOLD: u8 = 2;
 
 impl Tally {
     /// Nothing yet, for a session accepted at `started`.
@@ -42,6 +49,7 @@ impl Tally {
             finished: AtomicU8::new(0),
             paced: AtomicU8::new(0),
             witnessed: AtomicBool::new(false),
+            lasting: AtomicU8::new(0),
         }
     }
 
@@ -80,6 +88,22 @@ impl Tally {
     /// When the last one was, by the worker's clock of idleness; 0 is never.
     pub fn stirred(&self) -> u64 {
         self.stirred.load(Relaxed)
+    }
+
+    /// How long the backend has been connected.
+    pub fn connected_for(&self) -> Option<Duration> {
+        Some(self.started.elapsed().saturating_sub(self.connected()?))
+    }
+
+    /// Notes that the session lasts; true once, and then its task is to be woken, which has something to do about it.
+    pub fn lasts(&self) -> bool {
+        self.lasting.fetch_or(LASTS, Relaxed) & LASTS == 0
+    }
+
+    /// Whether the session lasts and its task hears of that now; true once.
+    pub(super) fn hears_that_it_lasts(&self) -> bool {
+        // One load is what this costs a session whenever it does something.
+        self.lasting.load(Relaxed) == LASTS && self.lasting.fetch_or(TOLD, Relaxed) == LASTS
     }
 
     /// Whether this direction has passed on its end of stream.
@@ -141,8 +165,7 @@ impl Tally {
             return None;
         }
         let asked = self.unanswered_for();
-        let connected = self.connected().map(|at| self.started.elapsed().saturating_sub(at));
-        let refused = connected.is_some_and(|span| span < AT_ONCE);
+        let refused = self.connected_for().is_some_and(|span| span < AT_ONCE);
         match end {
             End::Finished { first: Side::Backend } => {
                 let failed = asked.map_or(refused, |span| span < SOON);

@@ -15,6 +15,7 @@ mod ends;
 mod engines;
 mod harness;
 mod health;
+mod keepalive;
 mod limits;
 mod logs;
 mod mixed;

@@ -5,13 +5,13 @@ use crate::support::pki::{Authority, Wish};
 use crate::support::{Backend, MB, Proxy, Setup, eventually, send_across};
 
 /// Two proxies with TLS between them: plain streams go in at the one and come out at the other.
-struct Bridge {
-    near: Proxy,
-    far: Proxy,
+pub(crate) struct Bridge {
+    pub(crate) near: Proxy,
+    pub(crate) far: Proxy,
 }
 
 impl Bridge {
-    fn to(backend: &Backend) -> Self {
+    pub(crate) fn to(backend: &Backend) -> Self {
         Self::with(backend, "", "")
     }
 

@@ -8,6 +8,8 @@ mod ends;
 mod files;
 mod handshakes;
 
+pub(crate) use backends::Bridge;
+
 use crate::support::pki::Authority;
 use crate::support::{Address, Proxy, Setup, certify};
 
