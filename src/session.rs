@@ -177,7 +177,7 @@ async fn reach(ctx: &Context, entry: &Entry, pool: &Arc<Pool>, inbound: &Inbound
     let mut dialing = Box::pin(upstream::dial(pool, &ctx.connector, &caller, |event| entry.heard(event)));
     let dialing = pin!(unless_left(entry, client, head, dialing.as_mut()));
     let dialed = unless_failed(client, dialing).await.map_err(Failure::ClientFailed)??;
-    entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.stream.local());
+    entry.established(dialed.lease.backend(), dialed.target.clone(), dialed.local);
     Ok(dialed)
 }
 

@@ -44,7 +44,7 @@ impl Connector {
     ///
     /// # Errors
     /// It failed, or was not done within `dial.timeout`, whatever it was doing.
-    pub async fn dial(&self, dial: &Dial, now: Instant) -> Result<Stream, ConnectError> {
+    pub async fn dial(&self, dial: &Dial, now: Instant) -> Result<Connected, ConnectError> {
         let attempt = timeout_at(now + dial.timeout, self.0.connect(dial));
         attempt.await.unwrap_or(Err(ConnectError::new(ConnectFailure::Timeout, None)))
     }
@@ -63,16 +63,32 @@ pub trait Connect: Send + Sync {
 }
 
 /// An attempt under way.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send + 'a>>;
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send + 'a>>;
 
-/// Functions make attempts, too; they are given a copy of what is wanted.
+/// What comes of an attempt.
+#[derive(Debug)]
+pub struct Connected {
+    /// The stream.
+    pub stream: Stream,
+    /// Our side's address, for which the kernel is asked once.
+    pub local: Peer,
+}
+
+impl From<Stream> for Connected {
+    fn from(stream: Stream) -> Self {
+        Self { local: stream.local(), stream }
+    }
+}
+
+/// Functions make attempts, too; they are given a copy of what is wanted, and give the stream alone.
 impl<F, A> Connect for F
 where
     F: Fn(Dial) -> A + Send + Sync,
     A: Future<Output = Result<Stream, ConnectError>> + Send + 'static,
 {
     fn connect<'a>(&'a self, dial: &'a Dial) -> Connecting<'a> {
-        Box::pin(self(dial.clone()))
+        let attempt = self(dial.clone());
+        Box::pin(async move { attempt.await.map(Connected::from) })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::source::Turns;
-use super::{ConnectError, Dial};
+use super::{ConnectError, Connected, Dial};
 use crate::config::plan::StreamTcp;
 use crate::metrics::ConnectFailure;
 use crate::net::{
@@ -20,7 +20,7 @@ use crate::net::{
 };
 
 /// A connected socket, with no limit on time.
-pub(super) async fn connect(dial: &Dial, turns: &Turns, system: SystemCongestion) -> Result<Stream, ConnectError> {
+pub(super) async fn connect(dial: &Dial, turns: &Turns, system: SystemCongestion) -> Result<Connected, ConnectError> {
     let result = match &dial.target {
         Target::Ip(address) => connect_tcp(*address, dial, turns, system).await,
         Target::Unix(path) => connect_unix(path).await,
@@ -28,7 +28,12 @@ pub(super) async fn connect(dial: &Dial, turns: &Turns, system: SystemCongestion
     result.map_err(|error| ConnectError::new(classify(&error), error.raw_os_error()))
 }
 
-async fn connect_tcp(address: SocketAddr, dial: &Dial, turns: &Turns, system: SystemCongestion) -> io::Result<Stream> {
+async fn connect_tcp(
+    address: SocketAddr,
+    dial: &Dial,
+    turns: &Turns,
+    system: SystemCongestion,
+) -> io::Result<Connected> {
     let source = match dial.transparent {
         Some(client) => of_client(client, address).map(Some),
         None => turns.next(&dial.source, address),
@@ -57,7 +62,7 @@ async fn connect_from(
     address: SocketAddr,
     dial: &Dial,
     system: SystemCongestion,
-) -> io::Result<Stream> {
+) -> io::Result<Connected> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // What is not urgent is up to the session, once it lasts.
     prepare_stream(&socket, &StreamTcp { keepalive: urgent(dial.tcp.keepalive, dial.timeout), ..dial.tcp })?;
@@ -85,19 +90,20 @@ async fn connect_from(
     }
     // Dialling a free port of this machine's ephemeral range can, once in some ten thousand times,
     // meet itself (simultaneous open): that is nobody's backend.
-    if stream.local() == Peer::tcp(address) {
+    let local = stream.local();
+    if local == Peer::tcp(address) {
         return Err(Errno::CONNREFUSED.into());
     }
-    Ok(stream.into())
+    Ok(Connected { stream: stream.into(), local })
 }
 
-async fn connect_unix(path: &std::path::Path) -> io::Result<Stream> {
+async fn connect_unix(path: &std::path::Path) -> io::Result<Connected> {
     /// A full queue is an immediate error on unix sockets; this is the wait that TCP does by itself.
     const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
     loop {
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
-            result => return Stream::try_from(result?),
+            result => return Stream::try_from(result?).map(Connected::from),
         }
     }
 }
@@ -149,7 +155,7 @@ mod tests {
             timeout: Duration::from_secs(5),
         };
         let reached = connect(&dial, &Turns::default(), SystemCongestion::ask()).await;
-        (backend, reached)
+        (backend, reached.map(|connected| connected.stream))
     }
 
     /// Waits for it.

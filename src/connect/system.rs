@@ -2,7 +2,7 @@
 
 use super::secure::Handshakes;
 use super::source::Turns;
-use super::{Connect, ConnectError, Connecting, Dial, preamble, socket, starttls};
+use super::{Connect, ConnectError, Connected, Connecting, Dial, preamble, socket, starttls};
 use crate::net::{Stream, SystemCongestion};
 
 /// Dials through the kernel.
@@ -23,12 +23,14 @@ impl System {
 impl Connect for System {
     fn connect<'a>(&'a self, dial: &'a Dial) -> Connecting<'a> {
         Box::pin(async move {
-            let stream = socket::connect(dial, &self.turns, self.congestion).await?;
+            let connected = socket::connect(dial, &self.turns, self.congestion).await?;
             if !dial.greets() {
-                return Ok(stream);
+                return Ok(connected);
             }
+            let Connected { stream, local } = connected;
             // Boxed, so that a connection in the clear does not carry the room that a handshake takes.
-            Box::pin(self.greet(stream, dial)).await
+            let stream = Box::pin(self.greet(stream, dial)).await?;
+            Ok(Connected { stream, local })
         })
     }
 }

@@ -122,9 +122,10 @@ async fn what_is_wanted_is_said_in_its_order() {
 #[tokio::test]
 async fn nothing_is_said_where_nothing_is_wanted() {
     let (address, server) = server(0).await;
-    let stream = system().dial(&plain(address), Instant::now()).await.expect("connected");
+    let connected = system().dial(&plain(address), Instant::now()).await.expect("connected");
     let (_, mut theirs) = server.await.expect("it was connected");
-    stream.close_delivered();
+    assert_eq!(connected.local, Peer::tcp(theirs.peer_addr().expect("connected")));
+    connected.stream.close_delivered();
     let mut heard = Vec::new();
     theirs.read_to_end(&mut heard).await.expect("a clean end");
     assert!(heard.is_empty(), "{heard:?}");

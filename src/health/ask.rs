@@ -56,7 +56,7 @@ pub(super) async fn ask(connector: Connector, dial: Dial, probe: Arc<dyn Probe>)
     let (started, now) = (Instant::now(), tokio::time::Instant::now());
     let finished_late = probe.is_finished_late();
     let mut asking = Box::pin(async move {
-        let stream = connector.dial(&dial, now).await.map_err(unreachable)?;
+        let stream = connector.dial(&dial, now).await.map_err(unreachable)?.stream;
         let mut line = Line::new(stream, address);
         line.verified = verified;
         let found = probe.check(&mut line).await;

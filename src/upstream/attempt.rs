@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Dialed, Event};
 use crate::backend::Backend;
 use crate::config::plan;
-use crate::connect::{ConnectError, Connector, Dial};
+use crate::connect::{ConnectError, Connected, Connector, Dial};
 use crate::health::was_held_up;
 use crate::metrics::ConnectFailure;
 use crate::net::{Peer, Target};
@@ -93,7 +93,7 @@ impl<'a, H: Fn(Event)> Course<'a, H> {
                 Ok(_) => watch.connected(),
                 Err(error) => watch.failed(error.reason),
             }
-            result.map(|stream| Dialed { stream, lease, target: dial.target })
+            result.map(|Connected { stream, local }| Dialed { stream, lease, local, target: dial.target })
         }
     }
 

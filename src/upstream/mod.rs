@@ -16,7 +16,7 @@ use crate::balance::{Draw, Facts, hash_key};
 use crate::config::plan;
 use crate::connect::{Caller, ConnectError, Connector};
 use crate::metrics::{ConnectFailure, Side, Unavailable};
-use crate::net::{Stream, Target};
+use crate::net::{Peer, Stream, Target};
 use crate::pool::{Lease, NoLease, Pool, QueueError};
 
 use attempt::Course;
@@ -29,6 +29,8 @@ pub struct Dialed {
     pub stream: Stream,
     /// The place at the backend; dropping it gives it back.
     pub lease: Lease,
+    /// Our side's address.
+    pub local: Peer,
     /// Which of its addresses answered.
     pub target: Target,
 }

@@ -7,7 +7,6 @@ use super::*;
 use crate::balance::CATALOGUE;
 use crate::connect::Dial;
 use crate::metrics::ConnectFailure;
-use crate::net::Peer;
 use crate::pool::{Keeper, Tools};
 
 const NOBODY: Caller<'_> = Caller {
