@@ -15,7 +15,7 @@ use crate::intake::{self, Facts, Inbound, Introduction, Secure};
 use crate::ledger::{Entry, Failure, Ledger, Outcome, Record};
 use crate::listener::Accepted;
 use crate::metrics::Phase;
-use crate::net::{Stream, errno, unless_failed};
+use crate::net::{Family, Stream, errno, unless_failed};
 use crate::pool::{Claimed, Pool};
 use crate::relay::{self, Ends, Meter, Workbench};
 use crate::route::{Found, Lead, Live, Shown, Table};
@@ -88,7 +88,9 @@ async fn link(ctx: &Context, accepted: Box<Accepted>, entry: &Entry) -> Result<L
         Lead::Drop => return Err(Box::pin(keep_silent(entry, inbound)).await),
         Lead::Nowhere => return Err(Failure::NoRoute),
     };
-    let dialed = reach(ctx, entry, &pool, &inbound).await?;
+    entry.routed(&pool);
+    let speaks = hear(&mut inbound, &ctx.bench)?;
+    let dialed = reach(ctx, entry, &pool, &inbound, speaks).await?;
     let Inbound { permit, stream: client, head, .. } = inbound;
     Ok(Linked { permit, place: dialed.lease.into_claimed(), head, client, backend: dialed.stream })
 }
@@ -153,10 +155,33 @@ async fn keep_silent(entry: &Entry, inbound: Inbound) -> Failure {
     Failure::Rejected
 }
 
+/// Whether the client has said something by now. What it has is read where it can be, for that is what asking would cost.
+fn hear(inbound: &mut Inbound, bench: &Workbench) -> Result<bool, Failure> {
+    let Inbound { stream, head, .. } = inbound;
+    if !head.is_empty() {
+        return Ok(true);
+    }
+    // A unix socket is not read ahead: only what is left unread in it makes its close an abort.
+    let Some(socket) = stream.plain().filter(|socket| socket.family() == Family::Tcp) else {
+        return Ok(stream.has_unread());
+    };
+    match bench.read_ahead(socket) {
+        Ok(bytes) => *head = bytes,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => return Err(Failure::ClientFailed(errno(&error))),
+    }
+    Ok(!head.is_empty())
+}
+
 /// Dials, and gives up at once if the client's socket fails meanwhile.
-async fn reach(ctx: &Context, entry: &Entry, pool: &Arc<Pool>, inbound: &Inbound) -> Result<Dialed, Failure> {
+async fn reach(
+    ctx: &Context,
+    entry: &Entry,
+    pool: &Arc<Pool>,
+    inbound: &Inbound,
+    speaks: bool,
+) -> Result<Dialed, Failure> {
     let Inbound { stream: client, head, destination, asked, .. } = inbound;
-    entry.routed(pool);
     let record = entry.record();
     let (introduction, facts) = (record.introduction(), record.facts());
     let told = |kind| introduction.and_then(|told| told.fields.as_ref()?.get(kind));
@@ -169,7 +194,7 @@ async fn reach(ctx: &Context, entry: &Entry, pool: &Arc<Pool>, inbound: &Inbound
         unique_id: told(UNIQUE_ID),
         server_name: facts.as_ref().and_then(|facts| facts.sni.as_deref()).or(authority.as_deref()),
         asked: *asked,
-        speaks: !head.is_empty() || client.has_unread(),
+        speaks,
         alpn: facts.as_ref().and_then(|facts| facts.protocol()).or(told(ALPN)),
         ssl: secure.as_deref().or(told(SSL)),
     };
@@ -337,6 +362,36 @@ mod tests {
         let pool = stage.ctx.live.load().pools["back"].clone();
         let dial = upstream::dial(&pool, &stage.ctx.connector, &caller, |event| entry.heard(event));
         assert!(size_of_val(&dial) <= AT_HAND, "{}", size_of_val(&dial));
+    }
+
+    #[tokio::test]
+    async fn what_a_client_has_said_is_read_before_its_backend_is_dialled() {
+        let stage = stage(connector(|_| std::future::pending())).await;
+        let early = vec![7; 100_000];
+        for (said, read) in [(0, 0), (64, 64), (4096, 4096), (4097, 4096), (100_000, 4096)] {
+            let (mut client, accepted) = stage.accepted().await;
+            let mut inbound = intake::receive(accepted).await.expect("it needs no header");
+            client.write_all(&early[..said]).await.expect("sent");
+            assert_eq!(hear(&mut inbound, &stage.ctx.bench), Ok(said > 0));
+            assert_eq!(inbound.head, early[..read]);
+            assert_eq!(hear(&mut inbound, &stage.ctx.bench), Ok(said > 0), "what is known is not asked again");
+            assert_eq!(inbound.head.len(), read);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_no_word_and_a_reset_is_heard_where_it_is_met() {
+        let stage = stage(connector(|_| std::future::pending())).await;
+        let reset = Err(Failure::ClientFailed(rustix::io::Errno::CONNRESET.raw_os_error()));
+        for (aborts, heard) in [(false, Ok(false)), (true, reset)] {
+            let (client, accepted) = stage.accepted().await;
+            let mut inbound = intake::receive(accepted).await.expect("it needs no header");
+            if aborts {
+                arm_reset(&client).expect("an option");
+            }
+            drop(client);
+            assert_eq!(hear(&mut inbound, &stage.ctx.bench), heard);
+        }
     }
 
     #[tokio::test]

@@ -99,6 +99,12 @@ impl Plain {
         again(|| recv(self.as_fd(), &mut *buffer, RecvFlags::DONTWAIT).map(|(n, _)| n))
     }
 
+    /// The same for a socket of which the runtime may not have heard yet; if it has, it learns what comes of this read.
+    pub fn read_early(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let is_known = self.socket.try_io(Interest::READABLE, |_| Ok(())).is_ok();
+        if is_known { self.try_read(buffer) } else { self.read_now(buffer) }
+    }
+
     /// Looks at what is next to read, and leaves it there; 0 bytes mean that the peer has finished.
     ///
     /// # Errors

@@ -11,12 +11,16 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::IdleClock;
 use super::stir::Stir;
 use crate::metrics::{BusyPoll, Direction, Engine, Lane};
+use crate::net::Plain;
 
 /// One read at most of a stream inside TLS, of which a client that stalls may have as much kept for it, some hundredths of
 /// what the kernel keeps then. What is read in one call wakes the sender once, and is written in one call, which wakes
 /// the receiver once. That is the better part of what moving bytes costs. It stays in the L2 cache, and so do the
 /// records that TLS makes of it.
 pub(super) const SCRATCH: usize = 256 * 1024;
+/// What is read ahead of a client's bytes while its backend is dialled: most first requests, and little beside what the
+/// kernel would keep for each client that sends and waits.
+const AHEAD: usize = 4 * 1024;
 /// What a pipe is asked to hold. An unprivileged user's pipes may hold 64 MiB in all; past that the
 /// kernel gives two pages, which still works.
 const PIPE_SIZE: usize = 256 * 1024;
@@ -133,6 +137,17 @@ impl Workbench {
 
     fn clock(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.began).as_millis() as u64
+    }
+
+    /// The beginning of what `client` has sent so far, for a session whose backend is yet to be reached; nothing if it has
+    /// finished. It is kept for as long as that takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing, or the socket's error, which is thereby taken from it.
+    pub fn read_ahead(&self, client: &Plain) -> io::Result<Vec<u8>> {
+        let mut scratch = self.scratch();
+        let read = client.read_early(&mut scratch[..AHEAD])?;
+        Ok(scratch[..read].to_vec())
     }
 
     /// The worker's number.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{
     Backend, Blackhole, MB, Peer, Proxy, Setup, cpu_time, descriptors, eventually, resident_kib, send_across,
 };
@@ -204,4 +206,26 @@ fn talk(to: std::net::SocketAddr, seed: u64, all_here: Arc<Barrier>) -> thread::
 fn settled(proxy: &Proxy, descriptors_at_start: usize) {
     eventually("no session is left", || (proxy.active() == 0.0).then_some(()));
     eventually("descriptors are given back", || (descriptors(proxy.id()) <= descriptors_at_start + 32).then_some(()));
+}
+
+/// They are there when the proxy accepts it, and some of them are read before there is a backend.
+#[test]
+fn what_a_client_says_before_it_is_met_goes_first_and_once() {
+    let backend = Backend::new();
+    let proxy = Setup::to([&backend]).start();
+    for length in [0, 1, 4096, 4097, 50_000] {
+        proxy.signal(Signal::STOP);
+        let mut client = proxy.connect();
+        client.say(length);
+        client.finish();
+        proxy.signal(Signal::CONT);
+        let mut server = backend.accept();
+        server.hear(length);
+        server.hear_end();
+        send_across(&mut server, &mut client, 1000);
+        server.close();
+        client.hear_end();
+        let end = proxy.ended();
+        assert_eq!((&end["cause"], &end["bytes_up"]), (&"finished".into(), &length.into()));
+    }
 }
