@@ -25,7 +25,7 @@ pub fn urgent(keepalive: Option<Keepalive>, timeout: Duration) -> Option<Keepali
 }
 
 /// Has the kernel probe the peer of a TCP socket whenever it has been silent for too long.
-pub fn keep_alive(socket: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
+pub(super) fn keep_alive(socket: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
     let wanted =
         TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval).with_retries(keepalive.probes);
     SockRef::from(socket).set_tcp_keepalive(&wanted)
