@@ -19,6 +19,7 @@ use super::{
     worker,
 };
 use crate::admin::{self, Attendance, Desk, Door, Endpoint, UpgradeWish, Upgrades, Wish};
+use crate::config::Known;
 use crate::connect::Connector;
 use crate::drain::Stage;
 use crate::ledger;
@@ -81,12 +82,13 @@ async fn start_all(
         descriptors,
         overhead: 0,
     };
+    let known = std::mem::take(&mut configured.loaded.known);
     let prepared = assembly.prepare(configured.loaded).await?;
     let workers =
         spawn_workers(runtimes.take(), receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
     assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
     let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
-    let unattended = Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over };
+    let unattended = Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over };
     unattended.attend(birth, Store::new(estate.stored))
 }
 
@@ -159,6 +161,8 @@ struct Unattended {
     wishes: mpsc::Receiver<Wish>,
     /// The same of upgrades.
     upgrade_wishes: mpsc::Receiver<UpgradeWish>,
+    /// What is known of the files that it was started with.
+    known: Known,
     /// Whether it has taken over from another one.
     takes_over: bool,
 }
@@ -167,7 +171,7 @@ impl Unattended {
     /// Says that everything is there, and leaves running whoever changes it, watches it and replaces it.
     fn attend(self, birth: Birth, store: Store) -> Result<(Running, Succession), StartError> {
         let Birth { starter, walls, manager, .. } = birth;
-        let Self { assembly, workers, endpoints, wishes, upgrade_wishes, takes_over } = self;
+        let Self { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over } = self;
         let (state, sockets, acceptors) =
             (assembly.state.clone(), assembly.sockets.clone(), assembly.acceptors.clone());
         let manager = Arc::new(manager);
@@ -193,7 +197,8 @@ impl Unattended {
         if !takes_over {
             manager.ready("serving");
         }
-        reload::spawn(assembly, wishes, reload::With { exports: exported, turn, manager: manager.clone(), store });
+        let with = reload::With { exports: exported, turn, manager: manager.clone(), store, known };
+        reload::spawn(assembly, wishes, with);
         tokio::spawn(tls::watch_until_left(state.clone()));
         tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));
         tokio::spawn(upgrader.run(upgrade_wishes));

@@ -1,9 +1,10 @@
 //! Watching the configuration's files: the kernel tells of changes in their folders, and now and then they are looked at all
 //! the same, for network file systems that tell nothing. Their content is read if a look shows a change, and once a minute,
-//! for file systems whose times are not to be believed.
+//! for file systems whose times are not to be believed. It is parsed only if it is another one: a large configuration takes
+//! longer to parse than all else that a quiet process does in that minute.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use super::folders::Folders;
 use super::marks::Marks;
 use crate::admin::{Attempt, Author, Desk, Origin, Verdict};
 use crate::balance::CATALOGUE;
-use crate::config::{self, Whereabouts};
+use crate::config::{self, Known, Need, Whereabouts};
 use crate::route::Live;
 
 /// Between looks at the files when nothing is told.
@@ -22,28 +23,30 @@ const POLL: Duration = Duration::from_secs(5);
 const REREAD: Duration = Duration::from_secs(60);
 
 /// Asks for a reload whenever the files hold something that was not tried yet, or that was found wrong and no longer is;
-/// keeps the drift current.
-pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
+/// keeps the drift current. What the files say is `known` from the start.
+pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>, known: Known) {
+    let files = Files { origin: desk.origin().clone(), known: Arc::new(Mutex::new(known)) };
     let mut folders = Folders::new(is_yaml);
+    let mut refused = None;
     let mut reading = Reading::default();
     loop {
         if !reading.watched {
-            watch(&mut folders, &desk).await;
+            watch(&mut folders, &files).await;
             reading.watched = true;
         }
         let reload = live.load().plan.reload;
         tokio::select! {
             () = folders.changed() => {
                 // A file that is new may still be written to.
-                watch(&mut folders, &desk).await;
+                watch(&mut folders, &files).await;
                 folders.settle(reload.debounce).await;
                 // Before the files are read: one that comes later, in a folder that is new, is told of then.
-                watch(&mut folders, &desk).await;
+                watch(&mut folders, &files).await;
                 reading = Reading::default();
             }
             () = sleep(POLL) => {}
         }
-        let Some(newer) = look(reading, &desk).await else {
+        let Some(newer) = look(reading, &files).await else {
             reading = Reading::default();
             continue;
         };
@@ -51,7 +54,7 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
         if reading.content != desk.in_force().hash && !reading.confirmed {
             // A poll meets files half written, too.
             sleep(reload.debounce).await;
-            match look(Reading::default(), &desk).await {
+            match look(Reading::default(), &files).await {
                 Some(again) if again.content == reading.content => reading = Reading { confirmed: true, ..again },
                 _ => {
                     reading = Reading::default();
@@ -67,7 +70,7 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
             continue;
         }
         let last = desk.history().into_iter().next().filter(|last| last.hash.as_ref() == Some(content));
-        if is_worth_trying(last, desk.origin()).await {
+        if is_worth_trying(last, desk.origin(), &mut refused).await {
             match desk.ask(Author::File, None) {
                 // One at a time: what comes of it says whether there is anything left to try.
                 Ok((_, answer)) => drop(answer.await),
@@ -78,13 +81,28 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>) {
 }
 
 /// Watches the folders that hold files now, and those in which others may appear that `include` means.
-async fn watch(folders: &mut Folders, desk: &Arc<Desk>) {
-    let Origin { paths, env, .. } = desk.origin().clone();
+async fn watch(folders: &mut Folders, files: &Files) {
+    let files = files.clone();
     let find = move || {
-        let found = Whereabouts::of(&paths, &env);
-        ([&*paths, &*found.files, &*found.folders].concat(), found)
+        let found = files.find();
+        ([&*files.origin.paths, &*found.files, &*found.folders].concat(), found)
     };
     folders.watch(find).await;
+}
+
+/// Where the files are to be found, and what is known of them.
+#[derive(Debug, Clone)]
+struct Files {
+    origin: Origin,
+    /// Of one who looks at a time.
+    known: Arc<Mutex<Known>>,
+}
+
+impl Files {
+    fn find(&self) -> Whereabouts {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Whereabouts::of(&self.origin.paths, &self.origin.env, &mut known)
+    }
 }
 
 /// What the files held when they were read.
@@ -102,10 +120,10 @@ struct Reading {
 
 impl Reading {
     /// Reads them. Their marks are made before that, of files that are found out before that: what changes meanwhile shows.
-    fn take(Origin { paths, env, .. }: &Origin, at: SystemTime) -> Self {
-        let found = Whereabouts::of(paths, env);
-        let marks = Marks::of([&**paths, &*found.files, &*found.folders].into_iter().flatten());
-        let now = Whereabouts::of(paths, env);
+    fn take(files: &Files, at: SystemTime) -> Self {
+        let found = files.find();
+        let marks = Marks::of([&*files.origin.paths, &*found.files, &*found.folders].into_iter().flatten());
+        let now = files.find();
         let is_sure = now == found && now.complete && marks.are_settled(at);
         let marks = is_sure.then_some(marks);
         Self { content: now.content, marks, at: Some(Instant::now()), confirmed: false, watched: false }
@@ -117,23 +135,55 @@ impl Reading {
 }
 
 /// The last reading, or another one if that may be outdated; `None` if that cannot be found out.
-async fn look(last: Reading, desk: &Arc<Desk>) -> Option<Reading> {
-    let origin = desk.origin().clone();
-    let look = move || if last.holds() { last } else { Reading::take(&origin, SystemTime::now()) };
+async fn look(last: Reading, files: &Files) -> Option<Reading> {
+    let files = files.clone();
+    let look = move || if last.holds() { last } else { Reading::take(&files, SystemTime::now()) };
     tokio::task::spawn_blocking(look).await.ok()
 }
 
 /// Whether there is something to try, if `last` is what came of the same content. It is no longer wrong if what it names
-/// has changed: a certificate, a password.
-async fn is_worth_trying(last: Option<Attempt>, origin: &Origin) -> bool {
-    match last {
-        None => true,
-        Some(last) if last.result == Verdict::Rejected && !last.errors.is_empty() => {
-            let Origin { paths, env, reach } = origin.clone();
-            let load = move || config::load_within(&reach, &paths, &CATALOGUE, &env).is_ok();
-            tokio::task::spawn_blocking(load).await.unwrap_or(false)
-        }
-        Some(_) => false,
+/// has changed: a certificate, a password. It was `refused` when that was last looked at.
+async fn is_worth_trying(last: Option<Attempt>, origin: &Origin, refused: &mut Option<Refusal>) -> bool {
+    let Some(last) = last else { return true };
+    if last.result != Verdict::Rejected || last.errors.is_empty() {
+        return false;
+    }
+    let (origin, earlier) = (origin.clone(), refused.take());
+    let judge = move || match earlier {
+        Some(refusal) if refusal.holds(&last.hash) => Some(refusal),
+        _ => Refusal::find(&origin, last.hash, SystemTime::now()),
+    };
+    let Ok(judged) = tokio::task::spawn_blocking(judge).await else { return false };
+    *refused = judged;
+    refused.is_none()
+}
+
+/// Files that were found wrong.
+#[derive(Debug)]
+struct Refusal {
+    /// As the attempt names it.
+    content: Option<String>,
+    /// By which it can be told that files it names are as they were; None if that cannot be told.
+    marks: Option<Marks>,
+    at: Instant,
+}
+
+impl Refusal {
+    /// None if nothing is wrong. Marks are made of what is named the first time, and hold for what was found the second time:
+    /// what changes meanwhile shows.
+    fn find(origin: &Origin, content: Option<String>, at: SystemTime) -> Option<Self> {
+        let wrong = || config::load_within(&origin.reach, &origin.paths, &CATALOGUE, &origin.env).err();
+        let errors = wrong()?;
+        let read = errors.needs().iter().filter(|needed| needed.need == Need::Read);
+        let marks = Marks::of(read.map(|needed| &needed.path));
+        let is_sure = marks.are_settled(at) && wrong()?.needs() == errors.needs();
+        Some(Self { content, marks: is_sure.then_some(marks), at: Instant::now() })
+    }
+
+    /// Whether the same content must still be wrong. After a while it may be otherwise: not all that a file depends on has a
+    /// mark, as what the system trusts.
+    fn holds(&self, content: &Option<String>) -> bool {
+        self.content == *content && self.at.elapsed() < REREAD && self.marks.as_ref().is_some_and(Marks::hold)
     }
 }
 
@@ -158,8 +208,9 @@ mod tests {
         fs::write(&main, "include: parts/*.yaml\n").unwrap();
         fs::write(&part, "pools: {}\n").unwrap();
         let origin = Origin { paths: vec![main.clone()], env: |_| None, reach: Reach::default() };
-        let take = || Reading::take(&origin, SystemTime::now() + Duration::from_secs(60));
-        assert!(!Reading::take(&origin, SystemTime::now()).holds(), "it may be changed again within the same tick");
+        let files = Files { origin, known: Arc::default() };
+        let take = || Reading::take(&files, SystemTime::now() + Duration::from_secs(60));
+        assert!(!Reading::take(&files, SystemTime::now()).holds(), "it may be changed again within the same tick");
         let changes: [&dyn Fn(); 5] = [
             &|| fs::write(&part, "pools: { p: { backends: [] } }\n").unwrap(),
             &|| fs::write(dir.path().join("parts/b.yaml"), "listeners: {}\n").unwrap(),
@@ -178,5 +229,28 @@ mod tests {
         }
         let old = Reading { at: Instant::now().checked_sub(REREAD), ..take() };
         assert!(!old.holds(), "times may lie");
+    }
+
+    #[test]
+    fn what_was_refused_is_judged_again_when_what_it_names_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (main, cert) = (dir.path().join("main.yaml"), dir.path().join("a.pem"));
+        let listener = "{ bind: '127.0.0.1:0', pool: p, tls: { certificates: { cert: a.pem, key: a.key } } }";
+        fs::write(&main, format!("listeners: {{ l: {listener} }}\npools: {{ p: {{ backends: [] }} }}\n")).unwrap();
+        fs::write(dir.path().join("a.key"), "no key").unwrap();
+        let origin = Origin { paths: vec![main.clone()], env: |_| None, reach: Reach::default() };
+        let content = Some("content".to_owned());
+        let find = |at| Refusal::find(&origin, content.clone(), at).expect("there is no certificate");
+        let later = || SystemTime::now() + Duration::from_secs(60);
+        assert!(!find(SystemTime::now()).holds(&content), "the key may be changed again within the same tick");
+        let refusal = find(later());
+        assert!(refusal.holds(&content) && !refusal.holds(&Some("another".to_owned())) && !refusal.holds(&None));
+        let old = Refusal { at: Instant::now().checked_sub(REREAD).unwrap(), ..find(later()) };
+        assert!(!old.holds(&content), "times may lie");
+        fs::write(&cert, "no certificate").unwrap();
+        assert!(!refusal.holds(&content) && find(later()).holds(&content));
+        let listener = "{ bind: '127.0.0.1:0', pool: p }";
+        fs::write(&main, format!("listeners: {{ l: {listener} }}\npools: {{ p: {{ backends: [] }} }}\n")).unwrap();
+        assert!(Refusal::find(&origin, content.clone(), later()).is_none());
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::reach::Needed;
+
 /// One thing that is wrong, at its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ConfigError {
@@ -38,6 +40,8 @@ pub struct Errors {
     all: Vec<ConfigError>,
     #[serde(skip)]
     out_of_reach: Vec<String>,
+    #[serde(skip)]
+    needs: Vec<Needed>,
 }
 
 impl Errors {
@@ -49,6 +53,16 @@ impl Errors {
     /// The paths that a restart would bring within reach, if nothing else is wrong: see [`super::Reach`].
     pub fn needs_restart(&self) -> &[String] {
         &self.out_of_reach
+    }
+
+    /// What the files name that lies in the file system. When that has changed, what they say may no longer be wrong.
+    pub fn needs(&self) -> &[Needed] {
+        &self.needs
+    }
+
+    /// The same errors of files that name this.
+    pub(super) fn of_needs(self, needs: Vec<Needed>) -> Self {
+        Self { needs, ..self }
     }
 }
 
@@ -172,7 +186,7 @@ impl Report {
         }
         let only_reach = self.about_reach == self.errors.len();
         let out_of_reach = if only_reach { self.out_of_reach.into_iter().collect() } else { Vec::new() };
-        Err(Errors { all: self.errors, out_of_reach })
+        Err(Errors { all: self.errors, out_of_reach, needs: Vec::new() })
     }
 
     fn located(&self, at: Place, path: &str, message: &str) -> ConfigError {

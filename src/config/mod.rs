@@ -34,7 +34,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, Errors};
 pub use expand::Env;
-pub use files::Source;
+pub use files::{Known, Source};
 pub(crate) use hint::{hint, listing};
 pub use reach::{NAMES, Need, Needed, Reach};
 pub use settings::{Leaf, MASK, Setting, content_hash};
@@ -144,6 +144,8 @@ pub struct Loaded {
     pub warnings: Vec<ConfigError>,
     /// What it names that lies in the file system, and the files that were read.
     pub needs: Vec<Needed>,
+    /// With which [`Whereabouts`] are found without parsing them again.
+    pub known: Known,
 }
 
 /// Reads the files and folders at `paths`, and what they include.
@@ -188,7 +190,7 @@ pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
 /// Names what the files at `paths` and those they include hold now, whether it is good or not; of files that are all good
 /// it is their [`Loaded::hash`]. What cannot be read is part of it, too.
 pub fn fingerprint(paths: &[PathBuf], env: Env<'_>) -> String {
-    Whereabouts::of(paths, env).content
+    Whereabouts::of(paths, env, &mut Known::default()).content
 }
 
 /// Where files are that a configuration is read from, and where others may come to be.
@@ -207,9 +209,10 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// Of the files at `paths` and those they include.
-    pub fn of(paths: &[PathBuf], env: Env<'_>) -> Self {
-        let documents = files::load_all(paths, env, &Reach::default(), &mut Report::default());
+    /// Of the files at `paths` and those they include. What is `known` of their texts saves parsing them, and is brought
+    /// up to date.
+    pub fn of(paths: &[PathBuf], env: Env<'_>, known: &mut Known) -> Self {
+        let documents = files::survey(paths, env, known);
         let unread = documents.unread.iter().map(String::as_str);
         let content = content_hash(documents.sources.iter().map(|source| source.text.as_str()).chain(unread));
         let mut found = Self { content, complete: documents.unread.is_empty(), ..Self::default() };
@@ -245,8 +248,13 @@ pub fn reference(catalogue: &Catalogue) -> String {
     reference::render(catalogue)
 }
 
-fn resolve(documents: Documents, catalogue: &Catalogue, reach: &Reach, mut report: Report) -> Result<Loaded, Errors> {
-    let complete = documents.complete;
+fn resolve(
+    mut documents: Documents,
+    catalogue: &Catalogue,
+    reach: &Reach,
+    mut report: Report,
+) -> Result<Loaded, Errors> {
+    let (complete, known) = (documents.complete, std::mem::take(&mut documents.known));
     let hash = content_hash(documents.sources.iter().map(|source| source.text.as_str()));
     let root = files::merge(documents, &mut report);
     check::check(&root, catalogue, &mut report);
@@ -255,7 +263,10 @@ fn resolve(documents: Documents, catalogue: &Catalogue, reach: &Reach, mut repor
     if report.is_clean() {
         plan.settings = Arc::new(show::show(&root, catalogue, &report));
     }
-    let (files, warnings) = report.finish()?;
+    let (files, warnings) = match report.finish() {
+        Ok(found) => found,
+        Err(errors) => return Err(errors.of_needs(needs)),
+    };
     needs.extend(files.iter().map(|file| Needed { path: file.clone(), need: Need::Read }));
-    Ok(Loaded { plan, files, hash, warnings, needs })
+    Ok(Loaded { plan, files, hash, warnings, needs, known })
 }

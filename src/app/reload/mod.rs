@@ -15,8 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::assembly::Assembly;
 use super::systemd::{Manager, Store};
 use crate::admin::{Attempt, Author, Desk, GuardView, Verdict, Wish};
-use crate::config::Loaded;
 use crate::config::plan::{Guard, Plan};
+use crate::config::{Known, Loaded};
 use crate::drain::Stage;
 use crate::metrics::ReloadResult;
 use crate::pool::Verdicts;
@@ -51,6 +51,8 @@ pub(super) struct With {
     /// Who is told of changes, and has the sockets as well.
     pub(super) manager: Arc<Manager>,
     pub(super) store: Store,
+    /// What is known of the files since the start.
+    pub(super) known: Known,
 }
 
 /// A new configuration on trial.
@@ -69,15 +71,16 @@ struct Watching {
 }
 
 /// Leaves the reloader running, and whoever watches the files.
-pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>, with: With) {
+pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>, mut with: With) {
     let desk = assembly.state.desk.clone();
     let in_force = desk.in_force();
     let mut attempt = Attempt::new(desk.next_id(), Author::Start, in_force.generation);
     attempt.hash = Some(in_force.hash);
     desk.note(attempt);
     if !desk.origin().paths.is_empty() {
-        let (watching, life) =
-            (super::watch::run(desk.clone(), assembly.state.live.clone()), assembly.state.life.clone());
+        let known = std::mem::take(&mut with.known);
+        let watching = super::watch::run(desk.clone(), assembly.state.live.clone(), known);
+        let life = assembly.state.life.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = watching => {}
@@ -263,7 +266,8 @@ impl Reloader {
     async fn go_back(&mut self, watching: &Watching) -> Result<u64, String> {
         let plan = Plan::clone(&watching.old);
         let hash = watching.old_hash.clone();
-        let old = Loaded { plan, files: Vec::new(), hash, warnings: Vec::new(), needs: Vec::new() };
+        let (files, warnings, needs, known) = Default::default();
+        let old = Loaded { plan, files, hash, warnings, needs, known };
         let before = self.assembly.state.live.load_full();
         let prepared = self.assembly.prepare(old).await.map_err(|error| error.to_string())?;
         let gone = self.assembly.commit(prepared).await;

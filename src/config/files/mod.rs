@@ -1,6 +1,7 @@
 //! From the command line to one tree: reading, `include`, folders, and the merge of all files.
 
 mod glob;
+mod known;
 mod merge;
 mod read;
 
@@ -16,6 +17,7 @@ use super::tree::{Node, Value};
 use super::yaml;
 
 pub(in crate::config) use glob::{is_name, places};
+pub use known::Known;
 pub(super) use merge::merge;
 
 /// One file as it was read.
@@ -35,11 +37,22 @@ pub(super) struct Document {
 
 /// Reads what is named on the command line and all that it includes, in order.
 pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, reach: &Reach, report: &mut Report) -> Documents {
-    let mut loader = Loader { env, reach, report, found: Documents::new(), seen: HashSet::new() };
-    for path in paths {
-        loader.argument(path);
-    }
+    let mut loader = Loader { env, reach, report, surveys: false, found: Documents::new(), seen: HashSet::new() };
+    paths.iter().for_each(|path| loader.argument(path));
     loader.found
+}
+
+/// Finds and reads the same files, but parses only those whose text is not `known`, and gives no document. What is known
+/// of other texts is forgotten.
+pub(super) fn survey(paths: &[PathBuf], env: Env<'_>, known: &mut Known) -> Documents {
+    let (reach, mut report) = (Reach::default(), Report::default());
+    let found = Documents { known: std::mem::take(known), ..Documents::new() };
+    let mut loader = Loader { env, reach: &reach, report: &mut report, surveys: true, found, seen: HashSet::new() };
+    paths.iter().for_each(|path| loader.argument(path));
+    let mut found = loader.found;
+    found.known.keep(found.sources.iter().map(|source| source.text.as_str()));
+    *known = std::mem::take(&mut found.known);
+    found
 }
 
 /// Reads a document that is already in memory, and stands alone.
@@ -76,11 +89,20 @@ pub(super) struct Documents {
     pub(super) includes: Vec<PathBuf>,
     /// There are no others: what is not here does not exist.
     pub(super) complete: bool,
+    /// What files that may include others say of that.
+    pub(super) known: Known,
 }
 
 impl Documents {
     fn new() -> Self {
-        Self { list: Vec::new(), sources: Vec::new(), unread: Vec::new(), includes: Vec::new(), complete: true }
+        Self {
+            list: Vec::new(),
+            sources: Vec::new(),
+            unread: Vec::new(),
+            includes: Vec::new(),
+            complete: true,
+            known: Known::default(),
+        }
     }
 
     fn add(&mut self, document: Option<Document>) {
@@ -93,6 +115,8 @@ struct Loader<'a> {
     env: Env<'a>,
     reach: &'a Reach,
     report: &'a mut Report,
+    /// Whether only files are looked for, and not what they say.
+    surveys: bool,
     found: Documents,
     /// Canonical paths, so that a file is read once however many ways lead to it.
     seen: HashSet<PathBuf>,
@@ -123,12 +147,36 @@ impl Loader<'_> {
             return;
         }
         let start = self.report.open(path);
-        let document = self.file(path, start, None);
-        let patterns = document.as_ref().map(|document| include_patterns(&document.root));
-        self.found.add(document);
-        for (at, path, pattern) in patterns.unwrap_or_default() {
+        let Some(text) = self.read(path, start, None) else { return };
+        let patterns = if self.surveys { self.patterns_of(&text, start) } else { self.take(&text, start) };
+        self.found.sources.push(Source { path: path.to_owned(), text });
+        for (at, path, pattern) in patterns {
             self.include(at, &path, &pattern);
         }
+    }
+
+    /// Parses a file that may include others; gives their patterns.
+    fn take(&mut self, text: &str, start: Place) -> Vec<Pattern> {
+        let root = yaml::parse(text, start, self.report);
+        self.found.known.learn(text, root.as_ref());
+        let document = root.and_then(|root| document(root, start, self.env, self.report));
+        let patterns = document.as_ref().and_then(|document| include_of(&document.root)).map(patterns);
+        self.found.add(document);
+        patterns.unwrap_or_default()
+    }
+
+    /// The patterns of a file that may include others.
+    fn patterns_of(&mut self, text: &str, start: Place) -> Vec<Pattern> {
+        if self.found.known.include_of(text).is_none() {
+            let root = yaml::parse(text, start, self.report);
+            self.found.known.learn(text, root.as_ref());
+        }
+        let Some(Some(include)) = self.found.known.include_of(text) else { return Vec::new() };
+        let mut include = include.clone();
+        // Variables may hold something else by now.
+        expand(&mut include, "include", self.env, self.report);
+        let here = |at: Place| Place { file: start.file, ..at };
+        patterns(&include).into_iter().map(|(at, path, pattern)| (here(at), path, pattern)).collect()
     }
 
     /// One pattern of `include`, at its place.
@@ -151,22 +199,24 @@ impl Loader<'_> {
                 continue;
             }
             let start = self.report.open(&file);
-            let document = self.file(&file, start, Some((at, path)));
-            if let Some(document) = &document {
-                refuse_include(document, "an included file may not include others", self.report);
+            let Some(text) = self.read(&file, start, Some((at, path))) else { continue };
+            if !self.surveys {
+                let document = parse(&text, start, self.env, self.report);
+                if let Some(document) = &document {
+                    refuse_include(document, "an included file may not include others", self.report);
+                }
+                self.found.add(document);
             }
-            self.found.add(document);
+            self.found.sources.push(Source { path: file, text });
         }
     }
 
-    /// Reads and parses one file. That it cannot be read is an error of whoever named it.
-    fn file(&mut self, path: &Path, start: Place, named_by: Option<(Place, &str)>) -> Option<Document> {
-        match read::text(path) {
-            Ok(text) => {
-                let document = parse(&text, start, self.env, self.report);
-                self.found.sources.push(Source { path: path.to_owned(), text });
-                document
-            }
+    /// Reads one file. That it cannot be read is an error of whoever named it.
+    fn read(&mut self, path: &Path, start: Place, named_by: Option<(Place, &str)>) -> Option<String> {
+        let read = read::text(path);
+        self.found.complete &= read.is_ok();
+        match read {
+            Ok(text) => Some(text),
             Err(read::Unreadable::NotUtf8 { line, column }) => {
                 let at = Place { line, column, ..start };
                 self.found.unread.push(format!("{}: not UTF-8 text at {line}:{column}", path.display()));
@@ -191,14 +241,17 @@ impl Loader<'_> {
 }
 
 fn refuse_include(document: &Document, message: &str, report: &mut Report) {
-    let include = document.root.entries().unwrap_or_default().iter().find(|entry| entry.key == "include");
-    if let Some(entry) = include {
+    let mut entries = document.root.entries().unwrap_or_default().iter();
+    if let Some(entry) = entries.find(|entry| entry.key == "include") {
         report.error(entry.key_at, "include", message);
     }
 }
 
 fn parse(text: &str, start: Place, env: Env<'_>, report: &mut Report) -> Option<Document> {
-    let mut root = yaml::parse(text, start, report)?;
+    document(yaml::parse(text, start, report)?, start, env, report)
+}
+
+fn document(mut root: Node, start: Place, env: Env<'_>, report: &mut Report) -> Option<Document> {
     match root.value {
         Value::Map(_) => {
             expand(&mut root, "", env, report);
@@ -219,11 +272,16 @@ fn parse(text: &str, start: Place, env: Env<'_>, report: &mut Report) -> Option<
     }
 }
 
-/// The patterns of `include` that are text; anything else is left for the checks to refuse.
-fn include_patterns(root: &Node) -> Vec<(Place, String, String)> {
-    let Some(entry) = root.entries().unwrap_or_default().iter().find(|entry| entry.key == "include") else {
-        return Vec::new();
-    };
-    let items = entry.node.items_at("include");
+/// What stands at `include`.
+fn include_of(root: &Node) -> Option<&Node> {
+    root.entries()?.iter().find(|entry| entry.key == "include").map(|entry| &entry.node)
+}
+
+/// A pattern of `include`: its place, its path in the tree, and itself.
+type Pattern = (Place, String, String);
+
+/// The patterns that are text; anything else is left for the checks to refuse.
+fn patterns(include: &Node) -> Vec<Pattern> {
+    let items = include.items_at("include");
     items.filter_map(|(item, path)| Some((item.at, path, scalar::text(item, "a path").ok()?.to_owned()))).collect()
 }
