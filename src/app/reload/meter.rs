@@ -19,10 +19,10 @@ const APART: Duration = Duration::from_millis(900);
 #[derive(Debug)]
 pub(super) struct Meter {
     total: Reading,
-    /// What each counted when it was last looked at.
-    failures: BTreeMap<BackendId, u64>,
+    /// What each counted when it was last looked at, in ascending order of who it is: there may be thousands, each second.
+    failures: Vec<(BackendId, u64)>,
     connects: BTreeMap<Arc<str>, Vec<u64>>,
-    no_backend: BTreeMap<Arc<str>, u64>,
+    no_backend: Vec<(Arc<str>, u64)>,
     /// Totals of before, oldest first.
     past: VecDeque<(Instant, Reading)>,
 }
@@ -31,9 +31,9 @@ impl Default for Meter {
     fn default() -> Self {
         Self {
             total: Reading::new(LATENCY_BOUNDS),
-            failures: BTreeMap::new(),
+            failures: Vec::new(),
             connects: BTreeMap::new(),
-            no_backend: BTreeMap::new(),
+            no_backend: Vec::new(),
             past: VecDeque::new(),
         }
     }
@@ -47,7 +47,9 @@ impl Meter {
             let blamed = ConnectFailure::ALL.iter().filter(|reason| **reason != ConnectFailure::Local);
             (member.backend.id, blamed.map(|reason| member.backend.cells.failures[*reason as usize].get()).sum())
         });
-        self.total.failures += grown(&mut self.failures, failures.collect());
+        let mut failures: Vec<_> = failures.collect();
+        failures.sort_unstable();
+        self.total.failures += grown(&mut self.failures, failures);
         let ended = |(name, listening): (&Arc<str>, &Listening)| (name.clone(), listening.live.ended(Cause::NoBackend));
         let no_backend = live.listeners.iter().map(ended);
         self.total.no_backend += grown(&mut self.no_backend, no_backend.collect());
@@ -81,9 +83,16 @@ impl Meter {
     }
 }
 
-/// How much counters have grown; one that is new has grown from nothing, one that is gone no more.
-fn grown<K: Ord>(before: &mut BTreeMap<K, u64>, now: BTreeMap<K, u64>) -> u64 {
-    let more = now.iter().map(|(key, count)| count.saturating_sub(before.get(key).copied().unwrap_or_default())).sum();
+/// How much counters have grown, both lists being in ascending order; one that is new has grown from nothing, one that is
+/// gone no more.
+fn grown<K: Ord>(before: &mut Vec<(K, u64)>, now: Vec<(K, u64)>) -> u64 {
+    let mut earlier = before.iter().peekable();
+    let growth = |(key, count): &(K, u64)| {
+        while earlier.next_if(|(other, _)| other < key).is_some() {}
+        let start = earlier.next_if(|(other, _)| other == key).map_or(0, |(_, start)| *start);
+        count.saturating_sub(start)
+    };
+    let more = now.iter().map(growth).sum();
     *before = now;
     more
 }
@@ -104,10 +113,12 @@ mod tests {
 
     #[test]
     fn what_comes_and_goes_adds_up() {
-        let mut before = BTreeMap::new();
+        let mut before = Vec::new();
         assert_eq!(grown(&mut before, [("a", 5)].into()), 5);
         assert_eq!(grown(&mut before, [("a", 7), ("b", 1)].into()), 3);
         assert_eq!(grown(&mut before, [("b", 4)].into()), 3, "one that is gone takes nothing back");
         assert_eq!(grown(&mut before, [("a", 2), ("b", 4)].into()), 2, "and begins anew");
+        assert_eq!(grown(&mut before, [("c", 1), ("d", 1)].into()), 2);
+        assert_eq!(grown(&mut before, [("a", 3), ("d", 8)].into()), 10, "wherever in the order they come and go");
     }
 }
