@@ -1,6 +1,6 @@
 //! Files of TLS: loaded with a configuration, watched while it is in force, and put in place when they have changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -95,13 +95,19 @@ async fn watch(state: Arc<admin::State>) {
     loop {
         let live = state.live.load_full();
         let sites = sites(&live, &state.admin_tls);
-        let files: Vec<PathBuf> = sites.iter().flat_map(|site| site.files().cloned()).collect();
+        // Hundreds of listeners may have one certificate.
+        let files: BTreeSet<PathBuf> = sites.iter().flat_map(|site| site.files().cloned()).collect();
+        let files: Vec<PathBuf> = files.into_iter().collect();
         let again = files.clone();
         folders.watch(|| (files, Whereabouts::default())).await;
-        known.retain(|owner, _| sites.iter().any(|site| site.owner == *owner));
+        let now = stamps_by_file(again.clone()).await;
+        let owners: BTreeSet<&str> = sites.iter().map(|site| &*site.owner).collect();
+        known.retain(|owner: &String, _| owners.contains(&**owner));
         for site in sites {
-            let seen = known.entry(site.owner.clone()).or_default();
-            look(site, seen, || Arc::ptr_eq(&state.live.load().plan, &live.plan)).await;
+            let seen: &mut Seen = known.entry(site.owner.clone()).or_default();
+            if !seen.is_as(&site, &now) {
+                look(site, seen, || Arc::ptr_eq(&state.live.load().plan, &live.plan)).await;
+            }
         }
         tokio::select! {
             () = folders.changed() => {
@@ -153,6 +159,20 @@ struct Seen {
     made: Option<Made>,
     /// Why they could not be used, as the log has it.
     complaint: Option<String>,
+}
+
+impl Seen {
+    /// The stamps of the files that what is in force was made of; None if that must be made anew.
+    fn believed(&self, in_force: Option<&Made>) -> Option<&[Stamp]> {
+        let is_of_them = self.made.as_ref().zip(in_force).is_some_and(|(made, now)| made.is(now));
+        self.stamps.as_deref().filter(|_| self.complaint.is_none() && is_of_them)
+    }
+
+    /// Whether the files of `site` are what they were, and in force.
+    fn is_as(&self, site: &Site, now: &BTreeMap<PathBuf, Stamp>) -> bool {
+        let stamps = self.believed(site.now().as_ref());
+        stamps.is_some_and(|stamps| site.files().map(|file| now.get(file)).eq(stamps.iter().map(Some)))
+    }
 }
 
 /// Tells one content of a file from another, without reading it.
@@ -267,8 +287,7 @@ impl Made {
 async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
     let (files, settings, name) = (site.files().cloned().collect::<Vec<_>>(), site.settings.clone(), site.name.clone());
     let in_force = site.now();
-    let is_of_them = seen.made.as_ref().zip(in_force.as_ref()).is_some_and(|(made, now)| made.is(now));
-    let before = seen.stamps.clone().filter(|_| seen.complaint.is_none() && is_of_them);
+    let before = seen.believed(in_force.as_ref()).map(<[Stamp]>::to_vec);
     let load = move || {
         let stamps = stamps(&files);
         if before.as_ref() == Some(&stamps) {
@@ -302,6 +321,15 @@ async fn look(site: Site, seen: &mut Seen, is_wanted: impl Fn() -> bool) {
             }
         }
     }
+}
+
+/// Of each file, on a thread where that may take its time. If that fails there are none.
+async fn stamps_by_file(files: Vec<PathBuf>) -> BTreeMap<PathBuf, Stamp> {
+    let stamp = move || {
+        let stamps = stamps(&files);
+        files.into_iter().zip(stamps).collect()
+    };
+    tokio::task::spawn_blocking(stamp).await.unwrap_or_default()
 }
 
 /// Following links: what matters is the file at their end.
@@ -353,5 +381,42 @@ mod tests {
         live.tls.put(Some(old));
         look(site(), &mut seen, || true).await;
         assert!(live.tls.server().unwrap().is_like(&new), "the files hold the new one");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_looked_at_again_until_its_files_have_changed_or_others_are_in_force() {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("authority"));
+        let save = || authority.issue(&Wish::names(["a.example"])).save(dir.path(), "a");
+        let files = save();
+        let yaml = format!(
+            "listeners: {{ l: {{ bind: '127.0.0.1:0', pool: p, tls: {{ certificates: {{ cert: '{}', key: '{}' }} }} }} }}\n\
+             pools: {{ p: {{ backends: [] }} }}",
+            files[0].display(),
+            files[1].display()
+        );
+        let listener = crate::config::parse("t.yaml", &yaml, &CATALOGUE, &|_| None).unwrap().listeners[0].clone();
+        let settings = Box::new(listener.tls.clone().unwrap());
+        let live = Arc::new(ListenerLive::new(listener, 1));
+        let site = || Site {
+            owner: "listener/l".into(),
+            name: "l".into(),
+            settings: Settings::Listener(settings.clone()),
+            place: Place::Listener(live.clone()),
+        };
+        let now = || stamps_by_file(files.to_vec());
+        let mut seen = Seen::default();
+        assert!(!seen.is_as(&site(), &now().await), "it was never looked at");
+        look(site(), &mut seen, || true).await;
+        assert!(seen.is_as(&site(), &now().await));
+        assert!(!seen.is_as(&site(), &BTreeMap::new()), "nothing is known of its files");
+        let old = live.tls.server();
+        live.tls.put(Some(Arc::new(Server::load(&settings, "l", &live.tls.secrets()).unwrap())));
+        assert!(!seen.is_as(&site(), &now().await), "something else is in force");
+        live.tls.put(old);
+        assert!(seen.is_as(&site(), &now().await));
+        std::fs::write(&files[0], "no certificate").unwrap();
+        assert!(!seen.is_as(&site(), &now().await));
+        look(site(), &mut seen, || true).await;
+        assert!(!seen.is_as(&site(), &now().await), "what could not be used is tried again");
     }
 }
