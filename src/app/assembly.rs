@@ -1,6 +1,6 @@
 //! Putting a configuration into force, at start and by reload: first everything that can fail, then everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -95,6 +95,7 @@ impl Assembly {
         let (pools, gone) = self.pools.adopt(&plan, pools, &tls.clients).await;
         let departed = departed(&before, &pools, &gone);
         let mut live = Live { generation, listeners: BTreeMap::new(), pools, departed, plan: plan.clone() };
+        let mut addresses = places.addresses();
         let listeners: Vec<_> =
             plan.listeners.iter().map(|listener| (listener.clone(), self.listener(&before, listener))).collect();
         for (listener, of) in &listeners {
@@ -102,7 +103,7 @@ impl Assembly {
             of.tls.put(tls.servers.remove(&listener.name));
             let earlier = before.listeners.get(&listener.name).map(|listening| &*listening.routes);
             let Some(routes) = Table::new(listener, |name| live.pools.get(name).cloned(), earlier) else { continue };
-            let (bound, routes) = (places.addresses(&listener.name), Arc::new(routes));
+            let (bound, routes) = (addresses.remove(&listener.name).unwrap_or_default(), Arc::new(routes));
             live.listeners.insert(listener.name.clone(), Listening { live: of.clone(), bound, routes, leaving: false });
         }
         keep_leaving(&before, &mut live);
@@ -177,8 +178,8 @@ impl Assembly {
         let routed = |pool: &Arc<Pool>| {
             next.listeners.values().flat_map(|listening| listening.routes.pools()).any(|used| Arc::ptr_eq(used, pool))
         };
-        let named = |name: &str| live.plan.pools.iter().any(|pool| &*pool.name == name);
-        next.pools.retain(|name, pool| named(name) || routed(pool) || is_in_use(pool));
+        let named: BTreeSet<&str> = live.plan.pools.iter().map(|pool| &*pool.name).collect();
+        next.pools.retain(|name, pool| named.contains(&**name) || routed(pool) || is_in_use(pool));
         next.departed.retain(|backend| backend.active() > 0);
         for name in live.pools.keys().filter(|name| !next.pools.contains_key(*name)) {
             self.pools.end(name);

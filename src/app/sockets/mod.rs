@@ -7,6 +7,7 @@
 mod place;
 mod post;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +75,7 @@ impl Sockets {
         }
         // Listening comes last: a client that got in would be reset if this were given up.
         if failed.is_empty() {
-            failed.extend(found.iter().filter_map(|place| place.ready(plan).err()));
+            failed.extend(all().zip(&found).filter_map(|((listener, _), place)| place.ready(listener).err()));
         }
         if failed.is_empty() { Ok(Places(found)) } else { Err(failed) }
     }
@@ -84,8 +85,10 @@ impl Sockets {
         let mut posts = self.lock();
         let mut before: Vec<Option<Post>> = std::mem::take(&mut posts.open).into_iter().map(Some).collect();
         let mut served = Served { arrivals: (0..with.workers).map(|_| Vec::new()).collect(), announced: Vec::new() };
+        let listeners: HashMap<&str, _> = with.listeners.iter().map(|of| (&*of.0.name, of)).collect();
         for Place { listener, configured, hold } in places.0 {
-            let Some(orders) = with.orders(&listener) else { continue };
+            let Some((settings, live)) = listeners.get(&*listener) else { continue };
+            let orders = Orders { listener: live.clone(), tcp: settings.tcp, fate: Fate::Open };
             let post = match hold {
                 Hold::Kept(index, _) => {
                     before[index].take().map(|post| post.follow(&listener, configured, orders, &mut served))
@@ -247,13 +250,6 @@ pub(super) struct Serving<'a> {
     pub(super) life: &'a Arc<Lifecycle>,
     pub(super) acceptors: &'a Acceptors,
     pub(super) workers: usize,
-}
-
-impl Serving<'_> {
-    fn orders(&self, name: &str) -> Option<Orders> {
-        let (listener, live) = self.listeners.iter().find(|(listener, _)| &*listener.name == name)?;
-        Some(Orders { listener: live.clone(), tcp: listener.tcp, fate: Fate::Open })
-    }
 }
 
 /// What follows for the workers, and what is to be announced.

@@ -1,11 +1,12 @@
 //! Addresses that a configuration is to be served at: all of them to be had, and none served yet.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::app::inheritance::{Inherited, spread};
-use crate::config::plan::{Bind, BindAddress, Plan};
+use crate::config::plan::{Bind, BindAddress, Listener};
 use crate::net::{self, Bound, BoundSocket};
 
 /// The addresses of a configuration, all of them to be had.
@@ -32,15 +33,18 @@ impl Places {
         self.0.iter().filter_map(number).collect()
     }
 
-    /// The real addresses of a listener, in the order of its file.
-    pub(in crate::app) fn addresses(&self, listener: &str) -> Vec<String> {
-        let of = self.0.iter().filter(|place| &*place.listener == listener);
-        of.filter_map(|place| match &place.hold {
-            Hold::Kept(_, real) => Some(real.to_string()),
-            Hold::Fresh(fresh) => fresh.0.as_ref().map(|held| held.address.to_string()),
-            Hold::Inherited(_, held) => Some(held.address.to_string()),
-        })
-        .collect()
+    /// The real addresses of each listener, in the order of its file.
+    pub(in crate::app) fn addresses(&self) -> BTreeMap<Arc<str>, Vec<String>> {
+        let mut addresses: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+        for place in &self.0 {
+            let real = match &place.hold {
+                Hold::Kept(_, real) => Some(real),
+                Hold::Fresh(fresh) => fresh.0.as_ref().map(|held| &held.address),
+                Hold::Inherited(_, held) => Some(&held.address),
+            };
+            addresses.entry(place.listener.clone()).or_default().extend(real.map(BindAddress::to_string));
+        }
+        addresses
     }
 }
 
@@ -52,12 +56,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Listens if it is new; if it is not, a unix socket's file may need other permissions.
-    pub(super) fn ready(&self, plan: &Plan) -> Result<(), (String, io::Error)> {
-        let listener = plan.listeners.iter().find(|listener| listener.name == self.listener);
-        let readied = match (&self.hold, &self.configured, listener) {
-            (Hold::Fresh(Fresh(Some(held))), _, Some(listener)) => net::listen(&held.sockets, &listener.tcp),
-            (Hold::Kept(..) | Hold::Inherited(..), BindAddress::Unix(path, Some(mode)), _) => {
+    /// Listens for `listener` if it is new; if it is not, a unix socket's file may need other permissions.
+    pub(super) fn ready(&self, listener: &Listener) -> Result<(), (String, io::Error)> {
+        let readied = match (&self.hold, &self.configured) {
+            (Hold::Fresh(Fresh(Some(held))), _) => net::listen(&held.sockets, &listener.tcp),
+            (Hold::Kept(..) | Hold::Inherited(..), BindAddress::Unix(path, Some(mode))) => {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))
             }
             _ => Ok(()),
