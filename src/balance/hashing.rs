@@ -42,7 +42,7 @@ impl<T: Table> Hashing<T> {
         let roster = Roster::new(parts.members);
         let table = T::new(&roster);
         let digest = digest(parts.spec.name, &spec, &roster, table.places());
-        let bound = spec.bounded_load.map(|factor| Bound::new(factor, parts.members));
+        let bound = spec.bounded_load.map(Bound::new);
         Self { table, scores: Scores::new(&roster), bound, digest }
     }
 
