@@ -3,6 +3,8 @@
 //! The order is that of nginx's upstream balancer (Igor Sysoev, commit 52327e0627f4, 2012): each turn
 //! every seat gains its weight, the richest is taken and pays the sum of all weights.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +20,8 @@ pub(super) const ENTRY: Entry = Entry {
     build: |parts| Box::new(RoundRobin::new(parts.members, parts.cursor.clone())),
 };
 
-/// Making a schedule costs turns × seats; this bounds it to some tens of milliseconds.
+/// Making a schedule costs turns × different weights, of which each seat may have its own; this bounds it to some tens of
+/// milliseconds.
 const MAX_WORK: usize = 16_000_000;
 /// A schedule may be long and a heavy seat have many turns in a row. After so many that cannot take a session the
 /// members are asked instead, in their order: there are never more of them than turns.
@@ -91,24 +94,58 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 /// The smooth weighted order of one round: places in `weights`.
+///
+/// After t turns a seat of weight w that had n of them has t·w - n·(sum of weights). Among those of one weight so the one
+/// with the fewest turns is the richest, and the first of these: they take turns in their order, and a turn compares one of
+/// each weight instead of all.
 fn turns(weights: &[u32]) -> Vec<usize> {
     let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
     if total as usize == weights.len() {
         return (0..weights.len()).collect();
     }
-    let mut wealth = vec![0i64; weights.len()];
+    let mut equals: Vec<Equals> = equals(weights);
     let turn = |_| {
-        let mut richest = 0;
-        for (place, weight) in weights.iter().enumerate() {
-            wealth[place] += i64::from(*weight);
-            if wealth[place] > wealth[richest] {
-                richest = place;
-            }
-        }
-        wealth[richest] -= total;
-        richest
+        equals.iter_mut().for_each(|equals| equals.wealth += equals.weight);
+        let richest = equals.iter_mut().max_by_key(|equals| (equals.wealth, Reverse(equals.first())));
+        richest.map(|richest| richest.take_turn(total)).unwrap_or_default()
     };
     (0..total).map(turn).collect()
+}
+
+/// Seats of one weight.
+#[derive(Debug)]
+struct Equals {
+    weight: i64,
+    /// Their places, in order.
+    places: Vec<usize>,
+    /// Who of them is the richest, and how rich it is.
+    next: usize,
+    wealth: i64,
+}
+
+fn equals(weights: &[u32]) -> Vec<Equals> {
+    let mut by_weight: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (place, weight) in weights.iter().enumerate() {
+        by_weight.entry(*weight).or_default().push(place);
+    }
+    let equals = |(weight, places)| Equals { weight: i64::from(weight), places, next: 0, wealth: 0 };
+    by_weight.into_iter().map(equals).collect()
+}
+
+impl Equals {
+    fn first(&self) -> usize {
+        self.places[self.next]
+    }
+
+    /// Gives the place that takes the turn. The one after it is as rich as this one was, until all have had as many.
+    fn take_turn(&mut self, total: i64) -> usize {
+        let place = self.first();
+        self.next += 1;
+        if self.next == self.places.len() {
+            (self.next, self.wealth) = (0, self.wealth - total);
+        }
+        place
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +167,27 @@ mod tests {
         assert_eq!(reduce(vec![65_535, 1]), [65_535, 1]);
     }
 
+    /// As it is defined: everyone gains, the richest pays.
+    fn plain_turns(weights: &[u32]) -> Vec<usize> {
+        let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
+        let mut wealth = vec![0i64; weights.len()];
+        let turn = |_| {
+            wealth.iter_mut().zip(weights).for_each(|(wealth, weight)| *wealth += i64::from(*weight));
+            let richest = (0..wealth.len()).max_by_key(|place| (wealth[*place], Reverse(*place))).unwrap_or_default();
+            wealth[richest] -= total;
+            richest
+        };
+        (0..total).map(turn).collect()
+    }
+
     proptest! {
+        #[test]
+        fn equals_in_turn_give_the_order_as_it_is_defined(
+            weights in prop_oneof![prop::collection::vec(1u32..4, 1..40), prop::collection::vec(1u32..60, 1..12)],
+        ) {
+            prop_assert_eq!(turns(&weights), plain_turns(&weights));
+        }
+
         #[test]
         fn a_round_gives_each_seat_its_weight(weights in prop::collection::vec(1u32..50, 1..20)) {
             let order = turns(&reduce(weights.clone()));
