@@ -48,6 +48,7 @@ mod lots;
 mod maglev;
 mod movement;
 mod p2c;
+mod paired;
 mod peak_ewma;
 mod random;
 mod rendezvous;

@@ -5,9 +5,12 @@
 //! hash u between 0 and 1. A member that comes or goes moves only its own keys, and a weight that changes only the
 //! difference. The price is a look at every member's number for every pick.
 
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hashing::{Hashing, Roster, Table, mix};
+use super::hashing::{Hashing, Named, Roster, Table};
+use super::paired::{Comer, Stayer, Unfinished};
 use super::{Entry, Pick, PolicyKind, Seat};
 use crate::config::Takes;
 
@@ -40,13 +43,19 @@ impl Table for NoTable {
 }
 
 /// All members, those of one weight together: among them the highest hash has the highest score, so that the
-/// logarithm is taken once a weight and not once a member.
+/// logarithm is taken once a weight at most and not once a member.
 #[derive(Debug)]
-pub(super) struct Scores(Box<[Contender]>);
+pub(super) struct Scores {
+    /// The hashes of names, apart from the rest: they are what a pick reads from end to end.
+    seeds: Box<[Stayer]>,
+    /// Whose they are.
+    contenders: Box<[Contender]>,
+    /// Where those of each weight end.
+    ends: Box<[usize]>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Contender {
-    seed: u64,
     weight: u32,
     seat: Seat,
     /// Its place among the names, which settles ties.
@@ -56,85 +65,113 @@ struct Contender {
 /// A member's claim on a key; of two the greater wins.
 type Score = (f64, u64, std::cmp::Reverse<u16>);
 
+/// What a member drew, and its place among the contenders.
+#[derive(Debug, Clone, Copy)]
+struct Drawn {
+    number: u64,
+    place: usize,
+}
+
 impl Scores {
     pub(super) fn new(roster: &Roster) -> Self {
-        let contenders = roster.named.iter().zip(0..).map(|(named, rank)| Contender {
-            seed: xxh3_64(named.name.as_bytes()),
-            weight: named.weight,
-            seat: named.seat,
-            rank,
+        let mut ranked: Vec<_> = roster.named.iter().zip(0..).collect();
+        ranked.sort_by_key(|(named, rank)| (named.weight, *rank));
+        let contender =
+            |(named, rank): &(&Named, u16)| Contender { weight: named.weight, seat: named.seat, rank: *rank };
+        let contenders: Box<[_]> = ranked.iter().map(contender).collect();
+        let seed = |(named, _): &(&Named, u16)| Stayer::new(xxh3_64(named.name.as_bytes()));
+        let mut end = 0;
+        let ends = contenders.chunk_by(|a, b| a.weight == b.weight).map(|equals| {
+            end += equals.len();
+            end
         });
-        let mut contenders: Box<[_]> = contenders.collect();
-        contenders.sort_by_key(|contender| (contender.weight, contender.rank));
-        Self(contenders)
+        Self { seeds: ranked.iter().map(seed).collect(), ends: ends.collect(), contenders }
     }
 
     /// The best of those that `judge` finds open and with room; it says whether a better open one has none.
     pub(super) fn best(&self, hash: u64, judge: impl Fn(Seat) -> (bool, bool)) -> Option<Pick> {
         let (mut best, mut preferred) = (None, None);
-        for equals in self.0.chunk_by(|a, b| a.weight == b.weight) {
-            let (open, free) = highest(equals, hash, &judge);
-            preferred = better(preferred, open, hash);
-            best = better(best, free, hash);
+        let mut start = 0;
+        for end in &self.ends {
+            let (open, free) = self.highest(start..*end, Comer::new(hash), &judge);
+            preferred = self.better(preferred, open);
+            best = self.better(best, free);
+            start = *end;
         }
-        let (seat, preferred) = (best?.seat, preferred?.seat);
-        Some(Pick { seat, displaced: seat != preferred })
+        let (best, preferred) = (self.contenders[best?.1].seat, self.contenders[preferred?.1].seat);
+        Some(Pick { seat: best, displaced: best != preferred })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.contenders.len()
     }
 
     /// All seats, the best first.
     pub(super) fn order(&self, hash: u64) -> impl Iterator<Item = Seat> + use<> {
-        let mut scored: Vec<_> = self.0.iter().map(|of| (of.score(hash), of.seat)).collect();
+        let key = Comer::new(hash);
+        let drawn = self.seeds.iter().map(|seed| seed.meet(key).finish());
+        let mut scored: Vec<_> = drawn.zip(&self.contenders).map(|(drawn, of)| (of.score(drawn), of.seat)).collect();
         scored.sort_by(|(a, _), (b, _)| compare(b, a));
         scored.into_iter().map(|(_, seat)| seat)
+    }
+
+    /// Of members of one weight the one with the highest hash that is open, and the one that has room too.
+    fn highest(
+        &self,
+        equals: Range<usize>,
+        key: Comer,
+        judge: impl Fn(Seat) -> (bool, bool),
+    ) -> (Option<Drawn>, Option<Drawn>) {
+        let (mut open, mut free) = (None, None);
+        let is_above = |number: u64, drawn: Option<Drawn>| drawn.is_none_or(|drawn| number > drawn.number);
+        let mut least = Unfinished::least_to_reach(0);
+        for (seed, place) in self.seeds[equals.clone()].iter().zip(equals) {
+            let unfinished = seed.meet(key);
+            // Looking at a member costs more than its hash, so only those are asked that would win.
+            if unfinished < least {
+                continue;
+            }
+            let number = unfinished.finish();
+            if !is_above(number, free) {
+                continue;
+            }
+            let (is_open, has_room) = judge(self.contenders[place].seat);
+            if is_open && is_above(number, open) {
+                open = Some(Drawn { number, place });
+            }
+            if is_open && has_room {
+                free = Some(Drawn { number, place });
+                least = Unfinished::least_to_reach(number);
+            }
+        }
+        (open, free)
+    }
+
+    /// The better of the best so far, with its place, and of one that drew.
+    fn better(&self, best: Option<(Score, usize)>, drawn: Option<Drawn>) -> Option<(Score, usize)> {
+        let Some(drawn) = drawn else { return best };
+        let contender = &self.contenders[drawn.place];
+        let is_sure = |(best, _): &(Score, usize)| {
+            contender.most(drawn.number) < best.0 || compare(best, &contender.score(drawn.number)).is_ge()
+        };
+        best.filter(is_sure).or_else(|| Some((contender.score(drawn.number), drawn.place)))
     }
 }
 
 impl Contender {
-    fn draw(&self, hash: u64) -> u64 {
-        mix(hash, self.seed)
+    fn score(&self, drawn: u64) -> Score {
+        (f64::from(self.weight) / -unit(drawn).ln(), drawn, std::cmp::Reverse(self.rank))
     }
 
-    fn score(&self, hash: u64) -> Score {
-        let drawn = self.draw(hash);
-        // 53 bits and a half: never 0 and never 1.
-        let unit = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        (f64::from(self.weight) / -unit.ln(), drawn, std::cmp::Reverse(self.rank))
+    /// At least the score, without its logarithm: -ln u is at least 1 - u. What rounding may take is added, many times over.
+    fn most(&self, drawn: u64) -> f64 {
+        f64::from(self.weight) / (1.0 - unit(drawn)) * (1.0 + 1e-9)
     }
 }
 
-/// Of members of one weight the one with the highest hash that is open, and the one that has room too.
-fn highest(
-    equals: &[Contender],
-    hash: u64,
-    judge: impl Fn(Seat) -> (bool, bool),
-) -> (Option<&Contender>, Option<&Contender>) {
-    let (mut open, mut free) = ((0, None), (0, None));
-    for contender in equals {
-        let drawn = contender.draw(hash);
-        // Looking at a member costs more than its hash, so only those are asked that would win.
-        if free.1.is_some() && drawn <= free.0 {
-            continue;
-        }
-        let (is_open, has_room) = judge(contender.seat);
-        if is_open && (open.1.is_none() || drawn > open.0) {
-            open = (drawn, Some(contender));
-        }
-        if is_open && has_room {
-            free = (drawn, Some(contender));
-        }
-    }
-    (open.1, free.1)
-}
-
-fn better<'a>(one: Option<&'a Contender>, other: Option<&'a Contender>, hash: u64) -> Option<&'a Contender> {
-    match (one, other) {
-        (Some(one), Some(other)) if compare(&one.score(hash), &other.score(hash)).is_ge() => Some(one),
-        (one, other) => other.or(one),
-    }
+/// 53 bits and a half: never 0 and never 1.
+fn unit(drawn: u64) -> f64 {
+    ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
 fn compare(a: &Score, b: &Score) -> std::cmp::Ordering {
