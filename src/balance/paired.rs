@@ -1,6 +1,6 @@
 //! XXH3 of two numbers, for one that meets thousands: what each of them brings is worked out once.
 //!
-//! It is the number that [`super::hashing::mix`] gives for the two, in half the instructions. Yann Collet, "XXH3" (the xxHash
+//! It is the number that [`super::hashing::mix`] gives for the two, in two thirds of the instructions. Yann Collet, "XXH3" (the xxHash
 //! specification, inputs of 9 to 16 bytes).
 
 /// What the algorithm's secret flips in the first and in the second number.
