@@ -203,6 +203,7 @@ impl Unattended {
         tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));
         tokio::spawn(upgrader.run(upgrade_wishes));
         tokio::spawn(state.elders.clone().watch());
+        tokio::spawn(state.elders.clone().take_turns(state.live.clone()));
         let running = Running { state, workers, acceptors, sockets, attendance, manager, _walls: walls };
         Ok((running, Succession { replaced, biddings }))
     }

@@ -1,6 +1,7 @@
 //! Pools: the snapshot that sessions choose from, the lease they get, and the keeper that publishes.
 
 mod budget;
+mod confine;
 mod explain;
 mod groups;
 mod keeper;
@@ -38,11 +39,13 @@ use budget::{Allowance, Budget};
 use groups::Placed;
 use queue::Queue;
 
+pub use confine::Held;
 pub use explain::{Prospect, Standing};
 pub use keeper::{Answers, Followed, Keeper, KeeperHandle, Tools};
 pub use lease::{Claimed, Lease, NoLease, QueueError};
 pub use orders::{Order, Orders};
 pub use overrides::{Forced, Override, Overrides, Said, Say, SharedOverrides};
+pub use single::Confined;
 use single::Single;
 pub use tls::LiveTls;
 pub use verdicts::{Probed, Verdict, Verdicts};

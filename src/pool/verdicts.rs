@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::Held;
 use super::seat::Seat;
 use crate::backend::LastProbe;
 use crate::config::plan::Health;
@@ -26,6 +27,9 @@ pub struct Verdicts {
     /// With `single_active`: the backend that has the sessions.
     #[serde(default)]
     pub active: Option<String>,
+    /// With `single_active`: what the process is confined to while there is another one. Missing in earlier versions.
+    #[serde(default)]
+    pub held: Option<Held>,
 }
 
 /// What is known of one backend.

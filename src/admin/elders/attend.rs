@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
-use super::words::{Answer, Ask, Question, Told};
+use super::words::{Answer, Ask, Question, Told, Turn};
 use crate::admin::scrape::scrape_alone;
 use crate::admin::{Process, State, api};
+use crate::backend::Backend;
 use crate::ledger::SessionId;
 use crate::metrics::{Cause, Counts, Format};
 use crate::net::inherit::{Frame, FrameReader, FrameWriter, frames};
@@ -102,11 +103,20 @@ impl Attendance {
                 });
                 Told::Done(known)
             }
+            Ask::Yield(turns) => Told::Yielded(turns.iter().map(|turn| self.yields(turn)).collect()),
             Ask::Meet => {
                 let met = descriptors.into_iter().next().map(|end| self.meet(end));
                 Told::Done(matches!(met, Some(Ok(()))))
             }
         }
+    }
+
+    /// Has newcomers of a pool go where the newest process says; says whether no session is anywhere else.
+    fn yields(&self, turn: &Turn) -> bool {
+        let live = self.state.live.load();
+        let alone = live.pools.get(&*turn.pool).is_none_or(|pool| pool.stand_back(&turn.backend, turn.open));
+        let elsewhere = |backend: &Arc<Backend>| *backend.pool == *turn.pool && *backend.name != *turn.backend;
+        alone && !live.departed.iter().any(|backend| elsewhere(backend) && backend.active() > 0)
     }
 
     fn bid(&self, bidding: Bidding) -> Told {

@@ -4,6 +4,7 @@
 //! that next to nothing is lost when one of them is killed; what an ended one had counted stays in the sums.
 
 mod attend;
+mod turns;
 mod words;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -20,6 +21,7 @@ use super::api::ConnectionView;
 use crate::metrics::{Counts, families};
 use crate::net::inherit::{FrameReader, FrameWriter, channel, frames};
 use crate::pool::Override;
+use turns::Turns;
 use words::{Answer, Ask, Question, Told};
 
 pub use attend::{Attendance, Bidding};
@@ -36,7 +38,11 @@ const WAITING: usize = 64;
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Elders(Mutex<Inner>);
+pub struct Elders {
+    inner: Mutex<Inner>,
+    /// Held while they are asked about pools with `single_active`.
+    turns: AsyncMutex<Turns>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -210,13 +216,18 @@ impl Elders {
     }
 
     async fn ask_all(&self, ask: Ask) -> Vec<Told> {
+        self.ask_each(ask).await.into_iter().flatten().collect()
+    }
+
+    /// One answer of each; `None` of those that have none in time.
+    async fn ask_each(&self, ask: Ask) -> Vec<Option<Told>> {
         let elders: Vec<_> = self.lock().living.iter().map(|living| living.elder.clone()).collect();
         let mut asking = JoinSet::new();
         for elder in elders {
             let ask = ask.clone();
             asking.spawn(async move { elder.ask(ask).await });
         }
-        asking.join_all().await.into_iter().flatten().collect()
+        asking.join_all().await
     }
 
     fn heard(&self, id: u32, page: &str) {
@@ -240,7 +251,7 @@ impl Elders {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

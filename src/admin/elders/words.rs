@@ -30,6 +30,8 @@ pub(super) enum Ask {
     End,
     /// An operator has spoken of a backend: what that amounts to.
     Heed { pool: String, backend: String, over: Option<Override> },
+    /// With `single_active` all processes are to send newcomers to one backend: what that comes to for each of these pools.
+    Yield(Vec<Turn>),
     /// The socket that comes with this is that of another process, which is to be answered as well.
     Meet,
 }
@@ -49,6 +51,15 @@ pub(in crate::admin) struct Wanted {
     pub(in crate::admin) backend: Option<String>,
 }
 
+/// Of a pool, with `single_active`: which backend is to have the sessions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Turn {
+    pub(super) pool: String,
+    pub(super) backend: String,
+    /// Whether newcomers may join it; until then they join none.
+    pub(super) open: bool,
+}
+
 /// An answer, or, with the id 0, what is said unasked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
@@ -64,4 +75,6 @@ pub(super) enum Told {
     Connections(Vec<ConnectionView>),
     /// Whether it was so, or is being done.
     Done(bool),
+    /// For each pool that was asked about, whether no session is at any other backend.
+    Yielded(Vec<bool>),
 }

@@ -131,6 +131,7 @@ impl Upgrader {
             Ok(taken) => Ok(Successor { trial, reads, writes, taken }),
             Err(why) => {
                 // Whatever it was told, it goes no further.
+                self.state.elders.thaw().await;
                 self.doors.send_replace(Door::Open);
                 let leaves = self.state.life.stage() >= Stage::Leaving;
                 // This process may be gone before the other has had its time.
@@ -199,6 +200,8 @@ impl Upgrader {
         writes: &mut FrameWriter,
         view: &UpgradeView,
     ) -> Result<(), String> {
+        // What is said from here on of who has the sessions of a pool must stay so.
+        self.state.elders.freeze().await;
         let (told, exported) = oneshot::channel();
         let _ = self.exports.send(told).await;
         let verdicts = exported.await.unwrap_or_default();

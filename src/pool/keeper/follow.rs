@@ -9,6 +9,7 @@ use crate::connect::{Caller, Dial};
 use crate::health::{self, Schedule, Standing, Tracker};
 use crate::metrics::BackendState;
 use crate::net::Peer;
+use crate::pool::Held;
 use crate::pool::seat::Seat;
 use crate::pool::verdicts::Verdicts;
 
@@ -66,6 +67,8 @@ impl Keeper {
         seat
     }
 
+    /// What is known of the backends, for a process that is to take over. With `single_active` this one is confined from
+    /// here on.
     pub(super) fn export(&self) -> Verdicts {
         let now = self.epoch.elapsed();
         let verdict = |seat: &Seat| (seat.spec.name.to_string(), seat.verdict(now));
@@ -73,6 +76,7 @@ impl Keeper {
             backends: self.seats.iter().map(verdict).collect(),
             serving_tier: self.tiers.serving(),
             active: self.active.as_ref().map(|backend| backend.name.to_string()),
+            held: self.pool.settle(),
         }
     }
 
@@ -91,6 +95,11 @@ impl Keeper {
         let named = |seat: &&Seat| verdicts.active.as_deref() == Some(&*seat.spec.name);
         self.active = self.seats.iter().find(named).map(|seat| seat.backend.clone());
         self.publish();
+        // A process of an earlier version does not say, and has its sessions where it meant to have them.
+        let held = verdicts.held.clone().or_else(|| verdicts.active.clone().map(Held::One));
+        if let Some(held) = held.filter(|_| settings.single_active) {
+            self.pool.take_hold(&held);
+        }
         self.watch();
     }
 

@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod knowledge;
 mod load;
+mod single;
 mod sockets;
 
 use crate::support::{Backend, Proxy, Setup, TOP};
