@@ -26,25 +26,23 @@ pub(super) async fn live_and_drain(mut running: Running, mut succession: Success
         Ok(()) = &mut succession.replaced => true,
     };
     let started = Instant::now();
-    let at_start: usize = running.state.ledger.active().iter().sum();
+    let before = running.state.ledger.departures();
     let ended = match replaced {
         true => outlive(&running, &mut succession, signals).await,
         false => leave(&running, signals).await,
     };
     stop_accepting(&running);
-    let left = end_all(&running).await;
+    end_all(&running).await;
     running.attendance.farewell().await;
     for worker in &mut running.workers {
         worker.stop();
     }
     running.state.ledger.access().flush(LAST_LINES);
-    tracing::info!(
-        sessions = at_start,
-        finished = at_start.saturating_sub(left),
-        reset = left,
-        seconds = started.elapsed().as_secs_f64(),
-        "stopped"
-    );
+    let after = running.state.ledger.departures();
+    let finished = after.finished - before.finished;
+    // Who has not gone by now is reset with the process.
+    let reset = after.otherwise - before.otherwise + living(&running) as u64;
+    tracing::info!(sessions = finished + reset, finished, reset, seconds = started.elapsed().as_secs_f64(), "stopped");
     ended
 }
 
@@ -70,7 +68,7 @@ async fn next_end(state: &State, signals: &mut Signals) {
 /// The service ends: this process, and those before it that still have sessions.
 async fn leave(running: &Running, signals: &mut Signals) -> Ended {
     let state = &running.state;
-    tracing::info!(sessions = state.ledger.active().iter().sum::<usize>(), "draining; a second signal ends it at once");
+    tracing::info!(sessions = living(running), "draining; a second signal ends it at once");
     let ended = tokio::select! {
         () = drain(running) => Ended::Drained,
         () = next_end(state, signals) => Ended::Forced,
@@ -155,8 +153,12 @@ fn look() -> Sleep {
     sleep(LOOK)
 }
 
+fn living(running: &Running) -> usize {
+    running.state.ledger.active().iter().sum()
+}
+
 fn someone_left(running: &Running) -> bool {
-    running.state.ledger.active().iter().any(|count| *count > 0)
+    living(running) > 0
 }
 
 /// Resets those idle sessions that are due.
@@ -167,13 +169,12 @@ fn end_quiet(running: &Running, pace: &mut Pace, elapsed: Duration) {
     ledger.end_idlest(quiet, due, Cause::Shutdown);
 }
 
-/// Resets all sessions that are left, gives them a moment to write their lines, and counts them.
-async fn end_all(running: &Running) -> usize {
+/// Resets all sessions that are left, and gives them a moment to write their lines.
+async fn end_all(running: &Running) {
     let left = running.state.ledger.list(None, usize::MAX, |_| true);
     left.iter().for_each(|record| record.stop.ask(Cause::Shutdown));
     let began = Instant::now();
     while someone_left(running) && began.elapsed() < LAST_LINES {
         sleep(Duration::from_millis(5)).await;
     }
-    left.len()
 }

@@ -28,6 +28,13 @@ pub enum StartError {
     Upgrade(String),
     /// The sandbox that is asked for is not to be had.
     Sandbox(String),
+    /// Descriptors would run out before anybody is served.
+    Descriptors {
+        /// How many there may be.
+        limit: usize,
+        /// How many this configuration needs.
+        fewest: usize,
+    },
     /// Threads or signals are not to be had.
     Runtime(io::Error),
 }
@@ -59,6 +66,12 @@ impl fmt::Display for StartError {
             Self::Given(error) => write!(f, "socket activation: {error}"),
             Self::Upgrade(error) => write!(f, "cannot take over: {error}"),
             Self::Sandbox(error) => write!(f, "sandbox: {error}"),
+            Self::Descriptors { limit, fewest } => {
+                write!(
+                    f,
+                    "{limit} descriptors are too few, this configuration needs {fewest}: raise the limit (LimitNOFILE, ulimit -n)"
+                )
+            }
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }

@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::StartError;
 use crate::relay::MOST_PIPES;
 
 /// Kept free for the admin endpoint, resolving names, opening log files again.
@@ -42,6 +43,16 @@ pub(super) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(32, |entries| entries.count().saturating_sub(1))
 }
 
+/// Whether a process that has `open` descriptors in use already can serve anybody: with less it would start, and then
+/// answer neither clients nor those who ask what is the matter.
+///
+/// # Errors
+/// `limit` is less than that.
+pub(super) fn suffices(limit: usize, open: usize, workers: usize) -> Result<(), StartError> {
+    let fewest = open + RESERVE + 2 * workers + 2;
+    if limit < fewest { Err(StartError::Descriptors { limit, fewest }) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +66,16 @@ mod tests {
                 "{budget:?} of {limit}"
             );
             assert!(budget.sessions >= limit / 20, "{budget:?} of {limit}");
+        }
+    }
+
+    #[test]
+    fn what_is_enough_has_room_for_a_session() {
+        for (open, workers) in [(24, 1), (24, 2), (300, 64)] {
+            let enough = |limit: usize| suffices(limit, open, workers).is_ok();
+            let fewest = (0..2000).find(|limit| enough(*limit)).unwrap_or_default();
+            let Budget { sessions, pipes } = budget(fewest, open, workers);
+            assert!(sessions == 1 && open + RESERVE + 2 * (pipes * workers + sessions) <= fewest, "{fewest}");
         }
     }
 

@@ -27,11 +27,14 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Attendance, Bidding, Origin};
 use crate::config::Loaded;
 use crate::config::plan::Sandbox;
+
+use signals::Signals;
 
 pub use error::StartError;
 pub use limits::raise_descriptor_limit;
@@ -133,23 +136,47 @@ impl Birth {
     }
 }
 
-/// Runs a proxy until a signal ends it. Blocks; the calling thread becomes the control thread.
-///
-/// # Errors
-/// Something could not be bound, opened or started; nothing is left running.
-pub fn run(configured: Configured, extra: impl Future<Output = ()> + Send + 'static) -> Result<Ended, StartError> {
-    let given = systemd::given_sockets().map_err(StartError::Given)?;
-    let birth = Birth::of_this_process(given, &configured)?;
-    let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let ended = control.block_on(async {
-        // Before anything is bound, so that no signal meets the default action once clients are here.
-        let mut signals = signals::Signals::install().map_err(StartError::Runtime)?;
-        let (running, succession) = start::start(configured, logging, birth).await?;
-        tokio::spawn(extra);
-        Ok(drain::live_and_drain(running, succession, &mut signals).await)
-    });
-    // A resolver thread that hangs must not hold up the end.
-    control.shutdown_background();
-    ended
+/// The control thread, which listens to signals and runs nothing yet.
+pub struct Control {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Control {
+    /// From now on a signal is a wish, which waits until there is somebody to act on it.
+    ///
+    /// # Errors
+    /// Descriptors have run out, or signals are not to be had.
+    pub fn new() -> Result<Self, StartError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::install().map_err(StartError::Runtime)?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs a proxy until a signal ends it. Blocks; the calling thread becomes the control thread.
+    ///
+    /// # Errors
+    /// Something could not be bound, opened or started; nothing is left running.
+    pub fn run(
+        mut self,
+        configured: Configured,
+        extra: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Ended, StartError> {
+        let given = systemd::given_sockets().map_err(StartError::Given)?;
+        let birth = Birth::of_this_process(given, &configured)?;
+        let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
+        reload::warn_of(&configured.loaded);
+        let ended = self.runtime.block_on(async {
+            let (running, succession) = start::start(configured, logging, birth).await?;
+            tokio::spawn(extra);
+            Ok(drain::live_and_drain(running, succession, &mut self.signals).await)
+        });
+        // A resolver thread that hangs must not hold up the end.
+        self.runtime.shutdown_background();
+        ended
+    }
 }

@@ -86,7 +86,9 @@ async fn start_all(
     let prepared = assembly.prepare(configured.loaded).await?;
     let workers =
         spawn_workers(runtimes.take(), receivers, &state, &connector, plan.workers.pin).map_err(StartError::Runtime)?;
-    assembly.overhead = limits::open_descriptors().saturating_sub(prepared.sockets());
+    let open = limits::open_descriptors();
+    limits::suffices(descriptors, open, workers.len())?;
+    assembly.overhead = open.saturating_sub(prepared.sockets());
     let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
     let unattended = Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over };
     unattended.attend(birth, Store::new(estate.stored))

@@ -68,7 +68,11 @@ pub(super) struct Idle(Vec<Runtime>);
 impl Idle {
     /// So many.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        (0..workers).map(|_| runtime()).collect::<io::Result<_>>().map(Self)
+        let mut idle = Self(Vec::with_capacity(workers));
+        for _ in 0..workers {
+            idle.0.push(runtime()?);
+        }
+        Ok(idle)
     }
 
     /// The way into each.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::say::{complain, fail, print};
 use super::{BAD_CONFIG, environment};
 use crate::balance::CATALOGUE;
 use crate::config;
@@ -13,11 +14,13 @@ pub(super) fn check(paths: &[PathBuf]) -> ExitCode {
     for path in paths {
         match config::load(std::slice::from_ref(path), &CATALOGUE, &environment) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-                println!("{}: ok", path.display());
+                loaded.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
+                if let Err(error) = print(format!("{}: ok\n", path.display()).as_bytes()) {
+                    return fail(error);
+                }
             }
             Err(errors) => {
-                eprintln!("{errors}");
+                complain(errors);
                 code = ExitCode::from(BAD_CONFIG);
             }
         }

@@ -1,7 +1,7 @@
 //! Asking a running process: where it is, how it is spoken to, and what is said when it does not answer.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::place::Place;
+use super::say::print_json;
 use super::secure::Trust;
 
 /// A process on this machine that has not answered by then is stuck.
@@ -35,7 +36,7 @@ pub(super) struct ClientArgs {
     /// File with the token, where the process asks for one
     #[arg(long, env = "PEERWAY_TOKEN", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// Print the API's JSON as it is
+    /// Print the API's JSON as it is, also where it says no
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -130,6 +131,9 @@ impl ClientArgs {
         let (status, body) = asked.unwrap_or(Err(late)).map_err(unreachable)?;
         if status.is_success() {
             return Ok(body);
+        }
+        if self.json {
+            print_json(&body)?;
         }
         let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail).unwrap_or_default();
         match status {
@@ -234,20 +238,6 @@ pub(super) fn encode(value: &str) -> String {
         other => format!("%{other:02X}"),
     };
     value.bytes().map(one).collect()
-}
-
-/// Prints; a reader that has seen enough (`| head`) is no failure.
-pub(super) fn print(text: &[u8]) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Prints JSON as it came, with an end of line.
-pub(super) fn print_json(body: &[u8]) -> Result<(), CliError> {
-    print(&[body.trim_ascii_end(), b"\n"].concat())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, print, print_json, query};
+use super::client::{CliError, ClientArgs, query};
+use super::say::{print, print_json};
 use super::table::{Align, Column, size, span, table};
 
 /// Which connections to show.

@@ -16,9 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::say::{complain, fail};
 use super::{environment, run};
 use crate::admin::Origin;
-use crate::app::Configured;
+use crate::app::{Configured, Control};
 use crate::balance::CATALOGUE;
 use crate::config::{self, Reach, Source};
 
@@ -28,22 +29,21 @@ const NAMES: [&str; 3] = ["red", "green", "blue"];
 pub(super) fn demo() -> ExitCode {
     let backends = match NAMES.map(|_| bind()).into_iter().collect::<io::Result<Vec<_>>>() {
         Ok(backends) => backends,
-        Err(error) => return fail(&format!("cannot start the demo's backends: {error}")),
+        Err(error) => return fail(format_args!("cannot start the demo's backends: {error}")),
     };
     let text = yaml(&backends);
     let source = Source { path: "demo.yaml".into(), text: text.clone() };
     let loaded = match config::parse_all(&Reach::default(), &[source], &CATALOGUE, &environment) {
         Ok(loaded) => loaded,
-        Err(errors) => return fail(&errors.to_string()),
+        Err(errors) => return fail(errors),
     };
-    eprint!("{}", invitation(&text));
+    let control = match Control::new() {
+        Ok(control) => control,
+        Err(error) => return fail(error),
+    };
+    complain(invitation(&text));
     let origin = Origin { paths: Vec::new(), env: environment, reach: Reach::default() };
-    run::serve(Configured { loaded, origin }, serve_all(backends))
-}
-
-fn fail(why: &str) -> ExitCode {
-    eprintln!("{why}");
-    ExitCode::FAILURE
+    run::serve(control, Configured { loaded, origin }, serve_all(backends))
 }
 
 fn bind() -> io::Result<StdTcpListener> {
@@ -78,7 +78,7 @@ fn invitation(yaml: &str) -> String {
          \x20   peerway pools                          # the backends, and how they are\n\
          \x20   peerway drain web/red                  # nobody new goes there; `peerway release web/red` takes it back\n\
          \x20   peerway connections                    # who is connected now\n\n\
-         Below are the logs; Ctrl-C ends it.\n\n",
+         Below are the logs; Ctrl-C ends it.\n",
         NAMES.join(", ")
     )
 }

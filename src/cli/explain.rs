@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, print, print_json, query};
+use super::client::{CliError, ClientArgs, query};
+use super::say::{print, print_json};
 use super::table::{Align, Column, printable, table};
 
 /// Which session to explain.

@@ -4,7 +4,8 @@ use hyper::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::client::{CliError, ClientArgs, print, print_json};
+use super::client::{CliError, ClientArgs};
+use super::say::{print, print_json};
 use super::table::{Align, Column, table};
 
 #[derive(Deserialize)]

@@ -2,7 +2,9 @@
 
 use hyper::Method;
 
-use super::client::{CliError, ClientArgs, encode, print};
+use super::client::{CliError, ClientArgs};
+use super::say::print;
+use crate::ledger::SessionId;
 
 /// Which connection to end.
 #[derive(Debug, Clone, clap::Args)]
@@ -12,7 +14,7 @@ pub(super) struct KillArgs {
     pub(super) client: ClientArgs,
     /// The connection's id, from `peerway connections` or the access log
     #[arg(value_name = "ID")]
-    pub(super) id: String,
+    pub(super) id: SessionId,
 }
 
 /// Ends the connection.
@@ -20,7 +22,7 @@ pub(super) struct KillArgs {
 /// # Errors
 /// The process does not answer, or there is no such connection.
 pub(super) fn kill(args: &KillArgs) -> Result<(), CliError> {
-    args.client.ask(Method::DELETE, &format!("/api/v1/connections/{}", encode(&args.id)))?;
+    args.client.ask(Method::DELETE, &format!("/api/v1/connections/{}", args.id))?;
     match args.client.json {
         true => Ok(()),
         false => print(format!("{}: reset\n", args.id).as_bytes()),

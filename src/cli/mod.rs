@@ -13,6 +13,7 @@ mod plan;
 mod pools;
 mod reload;
 mod run;
+mod say;
 mod schema;
 mod secure;
 mod table;
@@ -114,8 +115,8 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => asked(reload::reload(&args)),
         Command::History(client) => asked(history::history(&client)),
         Command::Upgrade(client) => asked(upgrade::upgrade(&client)),
-        Command::Schema => schema::schema(),
-        Command::Reference => schema::reference(),
+        Command::Schema => asked(schema::schema()),
+        Command::Reference => asked(schema::reference()),
         Command::Starter { line } => run::help(line),
     }
 }
@@ -125,7 +126,7 @@ fn asked(result: Result<(), client::CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            say::complain(&error);
             match error {
                 client::CliError::BadConfig(_) => ExitCode::from(BAD_CONFIG),
                 _ => ExitCode::FAILURE,

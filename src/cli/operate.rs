@@ -5,7 +5,9 @@ use std::str::FromStr;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, encode, print, print_json};
+use super::client::{CliError, ClientArgs, encode};
+use super::say::{print, print_json};
+use crate::config;
 
 /// A backend as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(super) struct DrainArgs {
     #[command(flatten)]
     of: BackendArgs,
     /// End its sessions too, spread over this time, longest idle first; without it they go on
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = span)]
     within: Option<String>,
 }
 
@@ -55,8 +57,13 @@ pub(super) struct WeightArgs {
     #[command(flatten)]
     of: BackendArgs,
     /// Its share of new sessions relative to the others of its pool, 1 to 65535
-    #[arg(value_name = "WEIGHT")]
+    #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u32).range(1..=65535))]
     weight: u32,
+}
+
+/// A duration as configurations have it, such as `1m30s`: as it is, once it is known to be one.
+pub(super) fn span(text: &str) -> Result<String, String> {
+    config::duration(text).map(|_| text.to_owned())
 }
 
 /// Gives a backend no new sessions.

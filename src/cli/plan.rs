@@ -7,7 +7,8 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{CliError, ClientArgs, print, print_json};
+use super::client::{CliError, ClientArgs};
+use super::say::{complain, print, print_json};
 use super::table::printable;
 use super::{asked, environment};
 use crate::config::{self, Source};
@@ -82,7 +83,7 @@ fn ask(args: &PlanArgs) -> Result<bool, CliError> {
         false => args.client.tell(Method::POST, PATH, &json!({ "files": files(&args.config)? }))?,
     };
     let plan: Plan = args.client.read(&body)?;
-    plan.warnings.iter().for_each(|warning| eprintln!("warning: {}", show_warning(warning)));
+    plan.warnings.iter().for_each(|warning| complain(format_args!("warning: {}", show_warning(warning))));
     match args.client.json {
         true => print_json(&body)?,
         false => print(show(&plan).as_bytes())?,

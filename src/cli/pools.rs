@@ -3,8 +3,9 @@
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, print, print_json};
+use super::client::{CliError, ClientArgs};
 use super::operate::Override;
+use super::say::{print, print_json};
 use super::table::{Align, Column, table};
 
 #[derive(Deserialize)]

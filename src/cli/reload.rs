@@ -6,7 +6,9 @@ use std::time::Duration;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, print, print_json, query};
+use super::client::{CliError, ClientArgs, query};
+use super::operate::span;
+use super::say::{complain, print, print_json};
 
 /// Between looks at what a guard says.
 const LOOK: Duration = Duration::from_millis(300);
@@ -18,7 +20,7 @@ pub(super) struct ReloadArgs {
     #[command(flatten)]
     client: ClientArgs,
     /// Watch for so long whether connecting gets worse, go back if it does, and wait for the end of it
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = span)]
     guard: Option<String>,
 }
 
@@ -58,7 +60,7 @@ pub(super) fn reload(args: &ReloadArgs) -> Result<(), CliError> {
     let mut told = false;
     while let Some(waits_for) = attempt.waits_for() {
         if !std::mem::replace(&mut told, true) {
-            eprintln!("{waits_for}");
+            complain(waits_for);
         }
         sleep(LOOK);
         // Queued behind another one, it is not there yet.
@@ -67,11 +69,12 @@ pub(super) fn reload(args: &ReloadArgs) -> Result<(), CliError> {
             attempt = args.client.read(&body)?;
         }
     }
-    attempt.judge()?;
-    match args.client.json {
-        true => print_json(&body),
-        false => print(attempt.show().as_bytes()),
+    if args.client.json {
+        print_json(&body)?;
+        return attempt.judge();
     }
+    attempt.judge()?;
+    print(attempt.show().as_bytes())
 }
 
 /// The attempt in the history.

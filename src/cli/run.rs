@@ -4,22 +4,27 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::say::{complain, fail};
 use super::{BAD_CONFIG, environment};
 use crate::admin::Origin;
-use crate::app::{self, Configured, Ended, Program};
+use crate::app::{self, Configured, Control, Ended, Program};
 use crate::balance::CATALOGUE;
 use crate::config::{self, Reach};
 
 /// Runs the configuration at `paths` until a signal ends it.
 pub(super) fn run(paths: &[PathBuf]) -> ExitCode {
+    // Before all else: a signal that comes while a long file is read is acted on later, and not by ending the process.
+    let control = match Control::new() {
+        Ok(control) => control,
+        Err(error) => return fail(error),
+    };
     match config::load(paths, &CATALOGUE, &environment) {
         Ok(loaded) => {
-            loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             let origin = Origin { paths: paths.to_vec(), env: environment, reach: Reach::default() };
-            serve(Configured { loaded, origin }, std::future::ready(()))
+            serve(control, Configured { loaded, origin }, std::future::ready(()))
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(errors);
             ExitCode::from(BAD_CONFIG)
         }
     }
@@ -29,21 +34,19 @@ pub(super) fn run(paths: &[PathBuf]) -> ExitCode {
 pub(super) fn help(line: Vec<OsString>) -> ExitCode {
     match app::start_on_request(&Program::of_line(line)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(error),
     }
 }
 
 /// Runs a configuration, with `beside` running beside it on the control thread.
-pub(super) fn serve(configured: Configured, beside: impl Future<Output = ()> + Send + 'static) -> ExitCode {
-    match app::run(configured, beside) {
+pub(super) fn serve(
+    control: Control,
+    configured: Configured,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> ExitCode {
+    match control.run(configured, beside) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(error),
     }
 }

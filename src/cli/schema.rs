@@ -1,18 +1,22 @@
 //! `peerway schema` and `peerway reference`: the configuration for editors and for readers.
 
-use std::process::ExitCode;
-
+use super::client::CliError;
+use super::say::print;
 use crate::balance::CATALOGUE;
 use crate::config;
 
 /// Prints the JSON Schema of the configuration.
-pub(super) fn schema() -> ExitCode {
-    print!("{}", config::schema(&CATALOGUE));
-    ExitCode::SUCCESS
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn schema() -> Result<(), CliError> {
+    print(config::schema(&CATALOGUE).as_bytes())
 }
 
 /// Prints every key with what it does.
-pub(super) fn reference() -> ExitCode {
-    print!("{}", config::reference(&CATALOGUE));
-    ExitCode::SUCCESS
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn reference() -> Result<(), CliError> {
+    print(config::reference(&CATALOGUE).as_bytes())
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use serde::Deserialize;
 
-use super::client::{CliError, ClientArgs, print, print_json};
+use super::client::{CliError, ClientArgs};
+use super::say::{print, print_json};
 
 /// Between looks at how it stands.
 const LOOK: Duration = Duration::from_millis(300);

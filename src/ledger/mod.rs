@@ -35,6 +35,7 @@ pub use outcome::{Ending, Failure, Outcome};
 pub use record::{Progress, Record, SessionId};
 pub use rounds::rounds;
 
+pub use roll::Departures;
 use roll::Roll;
 
 /// All sessions of the process: those that live, and the log of those that ended.
@@ -142,6 +143,14 @@ impl Ledger {
     /// Living sessions of each worker.
     pub fn active(&self) -> Vec<usize> {
         self.shards.iter().map(|shard| shard.lock().len()).collect()
+    }
+
+    /// How sessions have ended since the process began; refusals are none.
+    pub fn departures(&self) -> Departures {
+        self.shards.iter().map(|shard| shard.lock().departures()).fold(Departures::default(), |all, one| Departures {
+            finished: all.finished + one.finished,
+            otherwise: all.otherwise + one.otherwise,
+        })
     }
 
     /// Sessions that panicked.
@@ -275,24 +284,26 @@ impl Entry {
     pub fn close(self, ending: impl Into<Ending>) {
         match ending.into() {
             Ending::Closed(outcome) => self.settle(outcome),
-            Ending::Refused(reason) if self.leave() => {
+            Ending::Refused(reason) if self.leave(None) => {
                 self.record.listener.cells.refused[reason as usize].inc();
             }
             Ending::Refused(_) => {}
         }
     }
 
-    /// Takes it off the list; true once.
-    fn leave(&self) -> bool {
+    /// Takes it off the list; true once. A refusal has no cause.
+    fn leave(&self, cause: Option<Cause>) -> bool {
         let first = self.record.close();
         if first {
-            self.ledger.shards[self.record.worker()].lock().remove(self.record.id);
+            let mut roll = self.ledger.shards[self.record.worker()].lock();
+            roll.remove(self.record.id);
+            cause.into_iter().for_each(|cause| roll.count(cause));
         }
         first
     }
 
     fn settle(&self, outcome: Outcome) {
-        if !self.leave() {
+        if !self.leave(Some(outcome.cause)) {
             return;
         }
         let record = &self.record;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Record, SessionId};
+use crate::metrics::Cause;
 
 /// More room than is needed is never taken than this part of it, and a little.
 const SPARE: usize = 4;
@@ -21,6 +22,17 @@ pub(super) struct Roll {
     gaps: usize,
     /// When the first of them is due, or earlier.
     next: u64,
+    /// Those who were here before.
+    departures: Departures,
+}
+
+/// How many sessions have ended, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// Those whose both ends of stream were delivered.
+    pub finished: u64,
+    /// All others.
+    pub otherwise: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +71,19 @@ impl Roll {
             self.close_up();
         }
         Some(record)
+    }
+
+    /// Counts how a session ended.
+    pub(super) fn count(&mut self, cause: Cause) {
+        match cause {
+            Cause::Finished => self.departures.finished += 1,
+            _ => self.departures.otherwise += 1,
+        }
+    }
+
+    /// How those ended who were here.
+    pub(super) fn departures(&self) -> Departures {
+        self.departures
     }
 
     /// One of them.

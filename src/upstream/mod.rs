@@ -203,6 +203,9 @@ impl<H: Fn(Event)> Chase<'_, H> {
                     self.course.pool.cells.unavailable[Unavailable::Deadline as usize].inc();
                     return Err(failed);
                 }
+                if !self.tried.is_empty() {
+                    self.course.pool.cells.retries.inc();
+                }
                 let backend = lease.backend().id;
                 let result = match self.course.pool.hedge_after(self.course.settings.connect.hedge_after) {
                     None => self.course.attempt(lease, target, limit, self.now).await,
@@ -260,7 +263,6 @@ impl<H: Fn(Event)> Chase<'_, H> {
                 Err(error) => return Some(Err(error)),
             },
         };
-        pool.cells.retries.inc();
         Some(Ok(lease))
     }
 

@@ -223,6 +223,7 @@ async fn the_deadline_bounds_attempts_and_pauses_together() {
     let took = started.elapsed().as_millis();
     assert!((5000..=5010).contains(&took), "{took} ms");
     assert_eq!(pool.cells.unavailable[Unavailable::Deadline as usize].get(), 1);
+    assert_eq!(pool.cells.retries.get(), 2, "one at 2 s, one at 4 s, and none of no time");
 }
 
 #[tokio::test]

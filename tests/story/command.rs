@@ -1,19 +1,138 @@
 //! The command line: what the program says and how it exits when it cannot do what it was told.
 
-use std::process::{Command, Output};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Backend, Proxy, Setup, binary};
+use crate::support::{Backend, Proxy, Setup, binary, eventually, free_port};
 
 fn peerway(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()
 }
 
+/// A disk on which nothing can be written.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// A configuration that is good and has a warning, and one that is bad.
+fn odd_and_bad(dir: &Path, bind: SocketAddr) -> [String; 2] {
+    let good = format!(
+        "listeners: {{ a: {{ bind: '{bind}', pool: b }} }}\npools: {{ b: {{ backends: 127.0.0.1:1 }}, unused: {{}} }}\n"
+    );
+    [("odd.yaml", good.clone()), ("bad.yaml", good.replace("pool: b", "pool: c"))].map(|(name, text)| {
+        std::fs::write(dir.join(name), text).unwrap();
+        dir.join(name).display().to_string()
+    })
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_a_reader_that_has_enough_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let [good, bad] = odd_and_bad(dir.path(), ([127, 0, 0, 1], 1).into());
+    let run = |line: &[&str], out: Stdio, err: Stdio| {
+        let mut child = Command::new(binary()).args(line).stdout(out).stderr(err).spawn().unwrap();
+        child.wait().unwrap().code()
+    };
+    for line in [&["schema"][..], &["reference"], &["check", &good]] {
+        let output = Command::new(binary()).args(line).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && said.contains("cannot write the output: No space"),
+            "{line:?} {said}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(line, writer.into(), Stdio::null()), Some(0), "{line:?}");
+    }
+    for line in [&["check", &bad][..], &["run", "-c", &bad]] {
+        assert_eq!(run(line, Stdio::null(), full().into()), Some(78), "{line:?}");
+    }
+}
+
+#[test]
+fn warnings_that_nobody_reads_keep_no_proxy_from_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let bind = ([127, 0, 0, 1], free_port()).into();
+    let [odd, _] = odd_and_bad(dir.path(), bind);
+    let mut child =
+        Command::new(binary()).args(["run", "-c", &odd]).stdout(Stdio::null()).stderr(full()).spawn().unwrap();
+    eventually("a listener", || TcpStream::connect(bind).ok());
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn warnings_are_lines_of_the_log_as_all_others() {
+    let proxy = Setup::to([Backend::refusing()]).pool("health: { passive: { max_ejected: 10% } }").start();
+    let line = proxy.logs("nothing will ever be ejected");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["message"]), (&"WARN".into(), &"configuration".into()), "{line}");
+    assert!(proxy.log().iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{:#?}", proxy.log());
+}
+
+/// Whoever rotates logs, or ends services, does not ask how far the start has come.
+#[test]
+fn signals_that_come_while_the_configuration_is_read_are_acted_on_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fifo");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut child = Command::new(binary()).arg("run").arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
+    // There is a reader: it has begun to read.
+    let mut writer = File::options().write(true).open(&file).unwrap();
+    for signal in [Signal::HUP, Signal::USR1, Signal::TERM] {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+    }
+    writer
+        .write_all(b"listeners: { a: { bind: 127.0.0.1:0, pool: b } }\npools: { b: { backends: 127.0.0.1:1 } }\n")
+        .unwrap();
+    drop(writer);
+    let output = child.wait().unwrap();
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(output.code(), Some(0), "{log}");
+    assert!(log.contains("\"ready\"") && log.contains("\"stopped\""), "{log}");
+}
+
+#[test]
+fn too_few_descriptors_are_an_error_at_the_start() {
+    // From not enough for a start to not enough for a session.
+    for limit in [15, 17, 20, 24, 30] {
+        let (code, log) = Setup::to([Backend::refusing()]).descriptors(limit).fails();
+        assert_eq!(code, Some(1), "{limit}: {log}");
+        assert!(!log.contains("panicked") && !log.contains("\"ready\""), "{limit}: {log}");
+    }
+    let (_, log) = Setup::to([Backend::refusing()]).descriptors(30).fails();
+    assert!(log.contains("30 descriptors are too few") && log.contains("LimitNOFILE"), "{log}");
+}
+
+#[test]
+fn json_is_json_also_where_the_process_says_no() {
+    let proxy = Setup::to([Backend::refusing()]).start();
+    proxy.write("listeners: {}\n");
+    for (line, code) in [(&["reload"][..], 78), (&["plan"], 78), (&["drain", "nobody/nothing"], 1)] {
+        let output = peerway(&[line, &["--json", "--admin", &proxy.admin().address]].concat());
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let problem: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with(detail.lines().next().unwrap()), "{problem}");
+    }
+}
+
 #[test]
 fn wrong_usage_exits_2() {
-    for arguments in [&[][..], &["run"], &["run", "--no-such-flag"], &["no-such-command"]] {
-        assert_eq!(peerway(arguments).status.code(), Some(2), "{arguments:?}");
+    let of_a_line =
+        ["", "run", "run --no-such-flag", "no-such-command", "weight p/b 0", "weight p/b 70000", "kill zzz"];
+    let spans = ["drain p/b --within 5", "drain p/b --within soon", "reload --guard abc", "connections --limit 1001"];
+    for line in of_a_line.iter().chain(&spans) {
+        let output = peerway(&line.split_terminator(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
     }
 }
 

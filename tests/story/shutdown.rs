@@ -210,3 +210,22 @@ fn a_successor_keeps_its_unix_socket_when_its_predecessor_ends() {
     Peer::connect_unix(&path);
     backend.accept();
 }
+
+/// Whose ends were delivered has finished, whoever else has been reset, also those that came after the signal.
+#[test]
+fn the_last_line_counts_what_became_of_whom() {
+    let backend = Backend::new();
+    let mut proxy = Setup::to([&backend]).process("shutdown: { delay: 1s, grace: 1s }").start();
+    let mut sessions: Vec<_> = (0..2).map(|_| proxy.session(&backend)).collect();
+    proxy.signal(Signal::TERM);
+    eventually("the delay", || (proxy.admin().get("/readyz").status == 503).then_some(()));
+    sessions.extend((0..2).map(|_| proxy.session(&backend)));
+    let (mut client, mut server) = sessions.pop().unwrap();
+    client.finish();
+    server.hear_end();
+    server.finish();
+    client.hear_end();
+    assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
+    let line: serde_json::Value = serde_json::from_str(&proxy.logs("\"stopped\"")).unwrap();
+    assert_eq!(["sessions", "finished", "reset"].map(|key| line[key].as_u64().unwrap()), [4, 1, 3], "{line}");
+}

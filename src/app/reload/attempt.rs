@@ -64,8 +64,13 @@ impl Attempt {
         (self.changes, self.changes_left_out) = told(&changes);
         self.needs_restart = restarts(&changes);
         self.hash = Some(loaded.hash.clone());
-        loaded.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+        warn_of(loaded);
     }
+}
+
+/// Says what is odd about a configuration that may well be meant so.
+pub(in crate::app) fn warn_of(loaded: &Loaded) {
+    loaded.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
 }
 
 /// What stands in its way before anything is tried.

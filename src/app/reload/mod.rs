@@ -21,6 +21,7 @@ use crate::drain::Stage;
 use crate::metrics::ReloadResult;
 use crate::pool::Verdicts;
 
+pub(super) use attempt::warn_of;
 use guard::{Judgement, Reading, judge};
 use meter::Meter;
 use removal::Removals;
