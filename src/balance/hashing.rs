@@ -122,7 +122,7 @@ pub(super) struct Named {
 }
 
 impl Roster {
-    fn new(members: &[Member]) -> Self {
+    pub(super) fn new(members: &[Member]) -> Self {
         let name = |(member, index): (&Member, u16)| Named {
             name: member.backend.name.clone(),
             weight: member.weight,

@@ -177,3 +177,27 @@ fn unit(drawn: u64) -> f64 {
 fn compare(a: &Score, b: &Score) -> std::cmp::Ordering {
     a.0.total_cmp(&b.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::contract::members;
+    use super::*;
+
+    proptest! {
+        /// The whole order takes every logarithm and compares all; the best of it is found by shortcuts.
+        #[test]
+        fn the_best_is_the_first_of_the_order_that_may_be_had(
+            all in prop::collection::vec((prop_oneof![1u32..4, 1u32.., Just(u32::MAX)], 0u8..3), 0..80),
+            hash: u64,
+        ) {
+            let weights: Vec<u32> = all.iter().map(|(weight, _)| *weight).collect();
+            let scores = Scores::new(&Roster::new(&members(&weights)));
+            let state = |seat: Seat| all[usize::from(seat.0)].1;
+            let first = |least: u8| scores.order(hash).find(|seat| state(*seat) >= least);
+            let expected = first(2).map(|seat| Pick { seat, displaced: first(1) != Some(seat) });
+            prop_assert_eq!(scores.best(hash, |seat| (state(seat) >= 1, state(seat) == 2)), expected);
+        }
+    }
+}
