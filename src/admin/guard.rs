@@ -12,6 +12,7 @@ use hyper::{StatusCode, Version};
 
 use super::answer::Refusal;
 use crate::config::plan::{Admin, AdminAddress, Protect};
+use crate::config::read_token;
 use crate::tls::Server;
 
 /// What a request does, as far as protection goes.
@@ -167,11 +168,7 @@ struct Token(Box<[u8]>);
 
 impl Token {
     fn read(path: &Path) -> io::Result<Self> {
-        let content = std::fs::read(path)?;
-        match content.trim_ascii() {
-            [] => Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty; it must hold the token")),
-            token => Ok(Self(token.into())),
-        }
+        Ok(Self(read_token(path)?.into()))
     }
 
     fn is(&self, given: &[u8]) -> bool {

@@ -59,7 +59,7 @@ pub(super) fn quote(name: &str) -> String {
     format!("`{}`", shorten(name))
 }
 
-fn did_you_mean(name: &str) -> String {
+pub(super) fn did_you_mean(name: &str) -> String {
     format!(" (did you mean `{name}`?)")
 }
 

@@ -19,6 +19,7 @@ mod needs;
 pub mod plan;
 mod reach;
 mod reference;
+mod regular;
 mod scalar;
 mod schema;
 mod section;
@@ -37,10 +38,11 @@ pub use expand::Env;
 pub use files::{Known, Source};
 pub(crate) use hint::{hint, listing};
 pub use reach::{NAMES, Need, Needed, Reach};
+pub use regular::{read_regular, read_token};
 pub use settings::{Leaf, MASK, Setting, content_hash};
 
 use error::Report;
-use files::Documents;
+use files::{Documents, Streams};
 use plan::Plan;
 
 /// What this program can do that the configuration may name. Its modules fill it; `config` knows none of them.
@@ -148,16 +150,19 @@ pub struct Loaded {
     pub known: Known,
 }
 
-/// Reads the files and folders at `paths`, and what they include.
+/// Reads the files and folders at `paths`, and what they include. Those at `paths` may be streams, such as standard input, and
+/// it waits for whoever writes to them.
 pub fn load(paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
-    load_within(&Reach::default(), paths, catalogue, env)
+    let (mut report, reach) = (Report::default(), Reach::default());
+    let documents = files::load_all(paths, env, &reach, Streams::Read, &mut report);
+    resolve(documents, catalogue, &reach, report)
 }
 
-/// The same for a process that can reach only so much. What it cannot reach is not tried, and is an error: see
-/// [`Errors::needs_restart`].
+/// The same for a running process, which waits for nobody: a stream is an error. What it cannot reach is not tried, and is an
+/// error, too: see [`Errors::needs_restart`].
 pub fn load_within(reach: &Reach, paths: &[PathBuf], catalogue: &Catalogue, env: Env<'_>) -> Result<Loaded, Errors> {
     let mut report = Report::default();
-    let documents = files::load_all(paths, env, reach, &mut report);
+    let documents = files::load_all(paths, env, reach, Streams::Refused, &mut report);
     resolve(documents, catalogue, reach, report)
 }
 
@@ -183,7 +188,7 @@ pub fn parse_all(reach: &Reach, sources: &[Source], catalogue: &Catalogue, env: 
 /// A file cannot be read, or is no YAML.
 pub fn read(paths: &[PathBuf], env: Env<'_>) -> Result<Vec<Source>, Errors> {
     let mut report = Report::default();
-    let documents = files::load_all(paths, env, &Reach::default(), &mut report);
+    let documents = files::load_all(paths, env, &Reach::default(), Streams::Read, &mut report);
     if documents.complete { Ok(documents.sources) } else { report.finish().map(|_| documents.sources) }
 }
 

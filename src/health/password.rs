@@ -1,10 +1,10 @@
 //! The password of a probe.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::ProbeError;
+use crate::config::read_regular;
 
 /// No password is longer, bytes; what else a file holds is not read.
 const LONGEST: u64 = 4096;
@@ -19,8 +19,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<Vec<u8>, ProbeError> {
 }
 
 fn first_line(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(LONGEST).read_to_end(&mut bytes)?;
+    let mut bytes = read_regular(file, LONGEST)?;
     let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
     bytes.truncate(end.unwrap_or(bytes.len()));
     Ok(bytes)

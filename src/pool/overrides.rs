@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::read_regular;
+
 /// What was said about one backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
@@ -109,7 +111,7 @@ impl Overrides {
             Ok(about) if about.len() > LARGEST => {
                 return Err(io::Error::other("it is larger than a state file can be"));
             }
-            Ok(_) => std::fs::read_to_string(path)?,
+            Ok(_) => String::from_utf8(read_regular(path, LARGEST)?).map_err(io::Error::other)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { file, ..Self::default() }),
             Err(error) => return Err(error),
         };

@@ -1,8 +1,6 @@
 //! Files of TLS: read, and judged before they are used. What is wrong is told with the file and the remedy.
 
 use std::fmt::{self, Display};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +11,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore, SignatureAlgorithm};
 
-use crate::config::{PairFacts, PairFault, Side, TlsFiles};
+use crate::config::{PairFacts, PairFault, Side, TlsFiles, read_regular};
 use crate::sink::rfc3339;
 use crate::wire::{legible, x509};
 
@@ -253,10 +251,8 @@ pub(super) fn ticket_secret(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
     let shown = path.display();
-    let opened = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
-    opened.map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes = read_regular(path, most + 1).map_err(|error| format!("cannot read {shown}: {error}"))?;
     if bytes.len() as u64 > most {
         return Err(format!("{shown} has more than {most} bytes: that is not the file that is meant"));
     }

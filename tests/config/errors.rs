@@ -222,6 +222,18 @@ fn wrong_values_of_the_process() {
                 r#"1:15: log.level: `info,peerway=loud` is not a log filter (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`"#,
             ],
         ),
+        (
+            top("log: { level: WARNING }"),
+            &[
+                "1:15: log.level: `WARNING` is not a log level (did you mean `warn`?); write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`",
+            ],
+        ),
+        (
+            top("log: { level: 'info, peerway::relay' }"),
+            &[
+                "1:15: log.level: `peerway::relay` is not a log level; write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`",
+            ],
+        ),
         (top("log: { level: 5 }"), &["1:15: log.level: expected a log filter such as `info`, found the number 5"]),
         (top("log: { format: xml }"), &["1:16: log.format: expected `json` or `text`, found `xml`"]),
         (
@@ -1163,4 +1175,27 @@ fn places_are_right_in_every_style() {
             ],
         ),
     ]);
+}
+
+/// `tracing` takes a word that it does not know for the name of a module, and shows nothing of all others.
+#[test]
+fn a_word_alone_in_a_log_filter_is_a_level() {
+    let of = |level: &str| {
+        let text = top(&format!("log: {{ level: '{level}' }}"));
+        config::parse("t.yaml", &text, &CATALOGUE, &env).map_err(|errors| errors.to_string())
+    };
+    let known =
+        ["off", "error", "warn", "info", "debug", "trace", "WARN", "Info", "info,", "info,peerway::relay=debug"];
+    for level in known.into_iter().chain(["peerway=warn", "info,peerway[session{id}]=trace"]) {
+        assert!(of(level).is_ok(), "{level}: {:?}", of(level).map(drop));
+    }
+    let meant = [("warning", "warn"), ("err", "error"), ("fatal", "error"), ("none", "off"), ("verbose", "debug")];
+    for (level, meant) in meant {
+        let error = of(level).unwrap_err();
+        assert!(error.contains(&format!("(did you mean `{meant}`?)")), "{error}");
+    }
+    for level in ["loud", "info,loud", "peerway", "3", "info debug"] {
+        let error = of(level).unwrap_err();
+        assert!(error.contains("is not a log level"), "{error}");
+    }
 }

@@ -1,10 +1,13 @@
 //! Files and folders: what is read, how it is joined, and what is said when it cannot be.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use peerway::config::{self, Reach};
 use tempfile::TempDir;
 
-use super::load;
+use super::{CATALOGUE, env, load};
 
 const MAIN: &str = "listeners: { l: { bind: '127.0.0.1:1', pool: p } }\npools: { p: { backends: '10.0.0.1:1' } }\n";
 
@@ -242,4 +245,79 @@ fn queues_and_zones_that_mean_nothing_are_warned_about() {
     assert!(warnings("zone: c", zoned).is_empty());
     assert!(warnings("zone: c", "backends: h:1").is_empty());
     assert!(warnings("", "backends: { address: h:1, zone: off }").is_empty());
+}
+
+fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+/// What `act` gives, or a panic when it waits for something.
+fn at_once<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || drop(tell.send(act())));
+    told.recv_timeout(Duration::from_secs(60)).expect("it waits")
+}
+
+#[test]
+fn nothing_that_a_file_names_can_hold_up_its_reader() {
+    let cases = [
+        ("include: F", "", ""),
+        ("admin: { listen: '127.0.0.1:2', token_file: F }", "", ""),
+        ("", ", tls: { certificates: { cert: F, key: F } }", ""),
+        ("", ", tls: { certificates: { cert: a.pem, key: F }, ticket_keys: F }", ""),
+        ("", ", tls: { certificates: { cert: a.pem, key: a.pem }, client_auth: { ca: F, crl: F } }", ""),
+        ("", "", ", tls: { ca: F }"),
+        ("", "", ", health: { probe: { redis: { password_file: F } } }"),
+    ];
+    for (top, listener, pool) in cases {
+        let main = format!(
+            "{top}\nlisteners: {{ l: {{ bind: '127.0.0.1:1', pool: p{listener} }} }}\n\
+             pools: {{ p: {{ backends: '10.0.0.1:1'{pool} }} }}\n"
+        );
+        let folder = folder(&[("main.yaml", &main), ("a.pem", "")]);
+        make_fifo(&folder.path().join("F"));
+        let main = folder.path().join("main.yaml");
+        let errors = at_once(move || load(&[main]).map(drop)).unwrap_err();
+        assert!(
+            errors.contains("F: it is not a regular file") || errors.contains("F: cannot be read: it is not"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_is_read_where_someone_waits_for_the_answer_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("main.yaml");
+    make_fifo(&fifo);
+    let paths = [fifo.clone()];
+    let writer = std::thread::spawn(move || std::fs::write(fifo, MAIN).unwrap());
+    let read = paths.clone();
+    assert_eq!(at_once(move || load(&read).unwrap().plan.listeners.len()), 1);
+    writer.join().unwrap();
+    let again = paths.clone();
+    let running = move || config::load_within(&Reach::default(), &again, &CATALOGUE, &env).map(drop);
+    let errors = at_once(running).unwrap_err().to_string();
+    assert!(errors.ends_with("main.yaml:1:1: cannot be read: it is not a regular file"), "{errors}");
+    at_once(move || config::fingerprint(&paths, &env));
+}
+
+#[test]
+fn secrets_and_folders_that_are_not_there_are_errors_at_their_keys() {
+    let main = |top: &str| format!("{top}\n{MAIN}");
+    let admin = "admin: { listen: '127.0.0.1:2', token_file: token }";
+    let folder = folder(&[("main.yaml", &main(admin)), ("blank", " \n")]);
+    let write = |text: &str| std::fs::write(folder.path().join("main.yaml"), text).unwrap();
+    let said = |errors: String, key: &str, words: &str| {
+        assert!(errors.contains(words) && errors.starts_with(&format!("main.yaml:{key}: ")), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    };
+    said(errors(&folder, &["main.yaml"]), "1:45: admin.token_file", "cannot read token: No such file");
+    write(&main(&admin.replace("token }", "blank }")));
+    said(errors(&folder, &["main.yaml"]), "1:45: admin.token_file", "the file is empty; it must hold the token");
+    write(&main("state_file: not/there/state.json"));
+    said(errors(&folder, &["main.yaml"]), "1:13: state_file", "there is no folder not/there");
+    write(&main("state_file: state.json"));
+    load(&[folder.path().join("main.yaml")]).unwrap();
 }

@@ -1,6 +1,6 @@
 //! What a valid configuration means.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use peerway::config::plan::{
@@ -54,14 +54,17 @@ fn absent_keys_have_their_documented_defaults() {
 
 #[test]
 fn every_key_of_the_process_reaches_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "secret\n").unwrap();
     let plan = plan(
-        "version: 1
+        &"version: 1
 workers: { threads: 3, pin: true, busy_poll: 50us }
 max_connections: 5000
 overflow: wait
 shutdown: { delay: 2s, grace: 1m30s }
 zone: eu-1
-admin: { listen: 10.0.0.1:9901, token_file: token, protect: all }
+admin: { listen: 10.0.0.1:9901, token_file: TOKEN, protect: all }
 metrics: { listen: '[::1]:9902', backend_histograms: true }
 ready_when: { pools: p }
 log:
@@ -70,7 +73,8 @@ log:
   access: { to: logs/access, when: [start, interval 90s], sample: 0.5%, skip: [empty] }
 listeners: { l: { bind: '127.0.0.1:1', pool: p } }
 pools: { p: { backends: '10.0.0.1:1' } }
-",
+"
+        .replace("TOKEN", token.to_str().unwrap()),
     );
     assert_eq!((plan.workers.threads.map(usize::from), plan.workers.pin), (Some(3), true));
     assert_eq!(plan.workers.busy_poll, Some(Duration::from_micros(50)));
@@ -79,7 +83,7 @@ pools: { p: { backends: '10.0.0.1:1' } }
     assert_eq!(plan.zone.as_deref(), Some("eu-1"));
     let admin = plan.admin.unwrap();
     assert_eq!(admin.listen, AdminAddress::Ip("10.0.0.1:9901".parse().unwrap()));
-    assert_eq!((admin.token_file.as_deref(), admin.protect), (Some(Path::new("conf/token")), Protect::All));
+    assert_eq!((admin.token_file.as_deref(), admin.protect), (Some(&*token), Protect::All));
     let metrics = plan.metrics.unwrap();
     assert_eq!((metrics.listen, metrics.backend_histograms), (Some("[::1]:9902".parse().unwrap()), true));
     assert_eq!(&*plan.ready_when[0], "p");

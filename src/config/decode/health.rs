@@ -1,5 +1,7 @@
 //! `health`: how a pool finds out which of its backends are usable.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::check::chosen;
@@ -7,8 +9,9 @@ use super::super::keys::{self, HEALTH};
 use super::super::plan::{
     Backend, BackendAddress, Health, Http, Login, OnChange, Passive, Pattern, Probe, ProbeAt, Role, Step,
 };
+use super::super::regular::read_regular;
 use super::super::scalar;
-use super::super::section::{Found, Section, word};
+use super::super::section::{Section, word};
 use super::super::tree::Node;
 use super::{Decoder, off_or_duration, size, small};
 
@@ -173,7 +176,7 @@ impl<'a> Decoder<'a, '_> {
                 Some(_) => section.given("database", shared_text),
                 None => None,
             },
-            password_file: section.find("password_file").and_then(|found| self.secret(&found)),
+            password_file: section.find("password_file").and_then(|found| self.secret(&found, is_text)),
         };
         if login.user.is_some() || !role_needs_user {
             return login;
@@ -187,17 +190,12 @@ impl<'a> Decoder<'a, '_> {
         }
         login
     }
+}
 
-    /// A file that holds a secret, which must be there now.
-    fn secret(&mut self, found: &Found<'a>) -> Option<std::path::PathBuf> {
-        let path = self.report.resolve(found.node.at, found.node.text()?);
-        if self.report.is_within_reach()
-            && let Err(error) = std::fs::read_to_string(&path)
-        {
-            self.report.error(found.node.at, &found.path, format!("cannot read {}: {error}", path.display()));
-        }
-        Some(path)
-    }
+/// Whether a file that is there holds text, as far as anyone reads a password.
+fn is_text(path: &Path) -> io::Result<()> {
+    const ENOUGH: u64 = 1024 * 1024;
+    String::from_utf8(read_regular(path, ENOUGH)?).map(drop).map_err(io::Error::other)
 }
 
 /// `keep`, `reset` or `{ drain: 5m }`.

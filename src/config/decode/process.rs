@@ -1,6 +1,8 @@
 //! The process: workers, limits, endpoints, logs.
 
+use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use super::super::plan::{
     AccessLog, AccessSink, Admin, AdminAddress, BindAddress, Log, LogFormat, MetricsEndpoint, Overflow, Protect,
     Sandbox, Shutdown, Upgrade, Workers,
 };
+use super::super::regular::read_token;
 use super::super::scalar;
 use super::super::section::{Found, Section, word};
 use super::super::tree::Node;
@@ -73,9 +76,8 @@ impl<'a> Decoder<'a, '_> {
         let listen = self.admin_address(&found)?;
         let words = [("writes", Protect::Writes), ("all", Protect::All)];
         let protect = admin.read("protect", word(&words)).unwrap_or(Protect::Writes);
-        let token_file = admin
-            .find("token_file")
-            .and_then(|found| Some(self.report.resolve(found.node.at, scalar::text(found.node, "a path").ok()?)));
+        let token_file =
+            admin.find("token_file").and_then(|found| self.secret(&found, |path| read_token(path).map(drop)));
         self.check_token(&admin, &listen, protect);
         let tls = admin.find("tls").map(|_| admin.section("tls"));
         let tls = tls.and_then(|section| self.certificate(&section, None));
@@ -200,13 +202,31 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// Where overrides are kept. Only its folder must be there: the file comes with the first override.
-    pub(super) fn state_file(&mut self) -> Option<std::path::PathBuf> {
+    pub(super) fn state_file(&mut self) -> Option<PathBuf> {
         let found = self.root.find("state_file").filter(|_| !self.root.is_off("state_file"))?;
-        Some(self.report.resolve(found.node.at, found.node.text()?))
+        let file = self.report.resolve(found.node.at, found.node.text()?);
+        let whole = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+        if let Some(folder) = whole.parent().filter(|folder| self.report.is_within_reach() && !folder.is_dir()) {
+            let message =
+                format!("there is no folder {}: make it, since what operators say is kept there", folder.display());
+            self.report.error(found.node.at, &found.path, message);
+        }
+        Some(file)
+    }
+
+    /// A file that holds a secret, which `read` must find to be good now.
+    pub(super) fn secret(&mut self, found: &Found<'a>, read: impl Fn(&Path) -> io::Result<()>) -> Option<PathBuf> {
+        let path = self.report.resolve(found.node.at, scalar::text(found.node, "a path").ok()?);
+        if self.report.is_within_reach()
+            && let Err(error) = read(&path)
+        {
+            self.report.error(found.node.at, &found.path, format!("cannot read {}: {error}", path.display()));
+        }
+        Some(path)
     }
 
     /// A unix socket's path, resolved and short enough for the kernel.
-    pub(super) fn unix_path(&mut self, at: Place, path: &str, socket: &str) -> std::path::PathBuf {
+    pub(super) fn unix_path(&mut self, at: Place, path: &str, socket: &str) -> PathBuf {
         const LONGEST: usize = super::super::address::LONGEST_UNIX_PATH;
         let resolved = self.report.resolve(at, socket);
         let length = resolved.as_os_str().len();

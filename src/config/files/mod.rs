@@ -19,6 +19,7 @@ use super::yaml;
 pub(in crate::config) use glob::{is_name, places};
 pub use known::Known;
 pub(super) use merge::merge;
+pub(super) use read::Streams;
 
 /// One file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +37,15 @@ pub(super) struct Document {
 }
 
 /// Reads what is named on the command line and all that it includes, in order.
-pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, reach: &Reach, report: &mut Report) -> Documents {
-    let mut loader = Loader { env, reach, report, surveys: false, found: Documents::new(), seen: HashSet::new() };
+pub(super) fn load_all(
+    paths: &[PathBuf],
+    env: Env<'_>,
+    reach: &Reach,
+    streams: Streams,
+    report: &mut Report,
+) -> Documents {
+    let (surveys, found) = (false, Documents::new());
+    let mut loader = Loader { env, reach, streams, report, surveys, found, seen: HashSet::new() };
     paths.iter().for_each(|path| loader.argument(path));
     loader.found
 }
@@ -47,7 +55,8 @@ pub(super) fn load_all(paths: &[PathBuf], env: Env<'_>, reach: &Reach, report: &
 pub(super) fn survey(paths: &[PathBuf], env: Env<'_>, known: &mut Known) -> Documents {
     let (reach, mut report) = (Reach::default(), Report::default());
     let found = Documents { known: std::mem::take(known), ..Documents::new() };
-    let mut loader = Loader { env, reach: &reach, report: &mut report, surveys: true, found, seen: HashSet::new() };
+    let (surveys, streams) = (true, Streams::Refused);
+    let mut loader = Loader { env, reach: &reach, streams, report: &mut report, surveys, found, seen: HashSet::new() };
     paths.iter().for_each(|path| loader.argument(path));
     let mut found = loader.found;
     found.known.keep(found.sources.iter().map(|source| source.text.as_str()));
@@ -114,6 +123,8 @@ impl Documents {
 struct Loader<'a> {
     env: Env<'a>,
     reach: &'a Reach,
+    /// What is done with those on the command line.
+    streams: Streams,
     report: &'a mut Report,
     /// Whether only files are looked for, and not what they say.
     surveys: bool,
@@ -213,7 +224,9 @@ impl Loader<'_> {
 
     /// Reads one file. That it cannot be read is an error of whoever named it.
     fn read(&mut self, path: &Path, start: Place, named_by: Option<(Place, &str)>) -> Option<String> {
-        let read = read::text(path);
+        // Nobody writes a stream for an `include`.
+        let streams = if named_by.is_some() { Streams::Refused } else { self.streams };
+        let read = read::text(path, streams);
         self.found.complete &= read.is_ok();
         match read {
             Ok(text) => Some(text),

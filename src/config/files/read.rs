@@ -1,11 +1,22 @@
 //! Bytes from disk.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use super::super::regular::open_regular;
 
 /// No configuration is this long; a device or a log named by mistake is.
 const LONGEST: u64 = 64 << 20;
+
+/// What is done with a file that is none, such as a FIFO or a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Streams {
+    /// It is read to its end, whenever that comes.
+    Read,
+    /// It is an error: nothing may wait for it.
+    Refused,
+}
 
 /// Why a file gave no text.
 pub(super) enum Unreadable {
@@ -17,13 +28,19 @@ pub(super) enum Unreadable {
     Other(String),
 }
 
-/// The whole of a regular file as text.
-pub(super) fn text(path: &Path) -> Result<String, Unreadable> {
-    let failed = |error: std::io::Error| Unreadable::Other(format!("cannot be read: {error}"));
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(Unreadable::Other("is a folder, not a file".to_owned()));
-    }
+/// The whole of a file as text.
+pub(super) fn text(path: &Path, streams: Streams) -> Result<String, Unreadable> {
+    let failed = |error: std::io::Error| {
+        Unreadable::Other(match error.kind() {
+            ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        })
+    };
+    let opened = match streams {
+        Streams::Read => File::open(path),
+        Streams::Refused => open_regular(path),
+    };
+    let file = opened.map_err(failed)?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too long from one that just fits.
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;

@@ -3,7 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::Scalar;
-use crate::config::hint::hint;
+use crate::config::hint::{did_you_mean, hint, quote};
 use crate::config::plan::{Congestion, CongestionName};
 use crate::config::tree::{Node, Value};
 
@@ -31,16 +31,34 @@ pub(in crate::config) fn token(node: &Node) -> Result<&str, String> {
     }
 }
 
+/// What other programs call a level, and what it is called here.
+const LEVELS_ELSEWHERE: [(&str, &str); 10] = [
+    ("warning", "warn"),
+    ("err", "error"),
+    ("fatal", "error"),
+    ("critical", "error"),
+    ("crit", "error"),
+    ("notice", "info"),
+    ("information", "info"),
+    ("verbose", "debug"),
+    ("none", "off"),
+    ("quiet", "off"),
+];
+
 /// A filter that `tracing` understands.
 pub(in crate::config) fn filter(node: &Node) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = text(node, Scalar::Filter.noun())?;
     let write = "write error, warn, info, debug, trace or off, or as `info,peerway::relay=debug`";
-    // `tracing` takes any word that is not a level for the name of a module, a misspelt level too.
-    for word in text.split(',').map(str::trim).filter(|word| !LEVELS.contains(&word.to_lowercase().as_str())) {
-        let hint = hint(word, LEVELS.into_iter());
-        if !hint.is_empty() {
-            return Err(format!("`{word}` is not a log level{hint}; {write}"));
+    // `tracing` takes any word that is not a level for the name of a module, of which everything is logged, and of others
+    // nothing.
+    let is_bare = |word: &&str| !word.contains('=') && !word.is_empty();
+    for word in text.split(',').map(str::trim).filter(is_bare) {
+        let lower = word.to_lowercase();
+        if !LEVELS.contains(&&*lower) {
+            let elsewhere = LEVELS_ELSEWHERE.iter().find(|(name, _)| *name == lower);
+            let meant = elsewhere.map_or_else(|| hint(&lower, LEVELS.into_iter()), |(_, level)| did_you_mean(level));
+            return Err(format!("{} is not a log level{meant}; {write}", quote(word)));
         }
     }
     match tracing_subscriber::EnvFilter::builder().parse(text) {

@@ -86,6 +86,27 @@ fn a_congestion_control_that_the_kernel_lacks_rejects_the_whole() {
     proxy.session(&backend);
 }
 
+/// A FIFO has no end until someone has written to it: a reload that waited for that would be the last one.
+#[test]
+fn a_fifo_where_a_file_should_be_holds_up_nobody() {
+    let backend = Backend::new();
+    let proxy = proxy(&[backend.address()]);
+    let fifo = proxy.dir().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let good = file(&[backend.address()], "", "");
+    let tls = file(&[backend.address()], ", tls: { certificates: { cert: fifo, key: fifo } }", "");
+    for bad in [tls, format!("include: fifo\n{good}")] {
+        let detail = proxy.refuses(&bad);
+        assert!(detail.contains("is not a regular file"), "{detail}");
+    }
+    std::fs::rename(&fifo, proxy.file()).unwrap();
+    let answer = proxy.reload();
+    assert!((400..500).contains(&answer.status) && answer.body.contains("is not a regular file"), "{}", answer.body);
+    proxy.change_to(&file(&[backend.address()], ", relay: copy", ""));
+    proxy.session(&backend);
+}
+
 #[test]
 fn what_needs_a_restart_is_named() {
     let backend = Backend::new();
