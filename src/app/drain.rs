@@ -9,6 +9,7 @@ use super::{Ended, Running, Succession};
 use crate::admin::{Author, Bidding, State};
 use crate::drain::{Pace, Stage};
 use crate::metrics::Cause;
+use crate::net::SocketFile;
 
 /// Between looks at who is left.
 const LOOK: Duration = Duration::from_millis(50);
@@ -133,17 +134,14 @@ async fn wind_down(running: &Running, grace: Option<Duration>) {
 
 /// Removes the files of unix listeners, then has the accept loops empty their queues and close.
 ///
-/// In this order: while we listen nobody else takes the path, so the file is ours; once we have closed
-/// it may be our successor's. And a path that is gone lets nobody new into the queue.
+/// In this order: while we have a socket open no other file can be taken for its own. And a path that is gone lets nobody
+/// new into the queue.
 fn stop_accepting(running: &Running) {
     if running.state.life.stage() >= Stage::Draining {
         return;
     }
     running.sockets.listeners().iter().for_each(|listener| running.manager.forget(listener));
-    for path in &running.sockets.unix_paths() {
-        // Gone already, or not ours to remove: either way there is nothing to do about it.
-        let _ = std::fs::remove_file(path);
-    }
+    running.sockets.files().iter().for_each(SocketFile::remove);
     // Else the last duplicate of a socket would keep it open, and newcomers waiting.
     running.sockets.keep_none();
     running.state.life.enter(Stage::Draining);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::plan::{BindAddress, ListenerTcp};
-use crate::net::{BoundSocket, lengthen_queue, retune_listener};
+use crate::net::{BoundSocket, SocketFile, lengthen_queue, retune_listener};
 
 /// One address and its sockets.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Inherited {
     pub(super) sockets: Vec<BoundSocket>,
     /// The service manager has it too, and goes on listening when we do not.
     pub(super) foreign: bool,
+    /// That of a unix socket, if it goes with it.
+    pub(super) file: Option<SocketFile>,
 }
 
 /// Gives inherited sockets the options of this configuration; what they accept inherits them.

@@ -15,7 +15,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::time::{ClockId, clock_gettime};
 
 use super::inheritance::Inherited;
-use crate::net::{BoundSocket, inherited_descriptors};
+use crate::config::plan::BindAddress;
+use crate::net::{BoundSocket, SocketFile, inherited_descriptors};
 
 /// Before the name of a listener: sockets that this program has left with the manager, for the case of a crash.
 const STORED: &str = "stored-";
@@ -161,7 +162,11 @@ pub(super) fn given_sockets() -> Result<Vec<Given>, String> {
                 let listener = Arc::from(name.as_str());
                 let foreign = stored.is_none();
                 let (configured, sockets) = (real.clone(), vec![socket]);
-                let inherited = Inherited { number, listener, configured, real, sockets, foreign };
+                let file = match &real {
+                    BindAddress::Unix(path, _) if !foreign => SocketFile::at(path),
+                    BindAddress::Unix(..) | BindAddress::Ip(_) => None,
+                };
+                let inherited = Inherited { number, listener, configured, real, sockets, foreign, file };
                 given.push(Given { name, inherited, stored: stored.is_some() });
             }
         }

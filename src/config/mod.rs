@@ -25,6 +25,7 @@ mod schema;
 mod section;
 mod settings;
 mod show;
+mod socket_path;
 mod tree;
 mod units;
 mod yaml;
@@ -40,6 +41,7 @@ pub(crate) use hint::{hint, listing};
 pub use reach::{NAMES, Need, Needed, Reach};
 pub use regular::{read_regular, read_token};
 pub use settings::{Leaf, MASK, Setting, content_hash};
+pub use socket_path::is_same_socket;
 
 use error::Report;
 use files::{Documents, Streams};

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use super::congestion::set_accepted;
 use super::options::{lengthen_queue, prepare_stream, set_transparent};
+use super::socket_file::SocketFile;
 use crate::config::plan::{Bind, BindAddress, ListenerTcp};
 
 /// One address, bound and listening, with a socket for each worker.
@@ -21,6 +22,8 @@ pub struct Bound {
     pub address: BindAddress,
     /// One a worker, in the workers' order, non-blocking.
     pub sockets: Vec<BoundSocket>,
+    /// That of a unix socket.
+    pub file: Option<SocketFile>,
 }
 
 /// One worker's listening socket.
@@ -152,7 +155,7 @@ fn reserve_tcp(
         real = listener.local_addr()?;
         sockets.push(BoundSocket::Tcp(listener));
     }
-    Ok(Bound { address: BindAddress::Ip(real), sockets })
+    Ok(Bound { address: BindAddress::Ip(real), sockets, file: None })
 }
 
 /// A bound TCP socket that does not listen yet.
@@ -191,6 +194,7 @@ fn reserve_unix(path: &Path, mode: Option<u32>, workers: usize) -> io::Result<Bo
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     }
     socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::at(path);
     if let Some(mode) = mode {
         // … and this undoes the umask.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
@@ -200,7 +204,7 @@ fn reserve_unix(path: &Path, mode: Option<u32>, workers: usize) -> io::Result<Bo
     for _ in 0..workers {
         sockets.push(BoundSocket::Unix(listener.try_clone()?));
     }
-    Ok(Bound { address: BindAddress::Unix(path.to_owned(), mode), sockets })
+    Ok(Bound { address: BindAddress::Unix(path.to_owned(), mode), sockets, file })
 }
 
 /// Removes a socket file that nobody listens on any more; leaves everything else alone.

@@ -11,6 +11,7 @@ mod options;
 mod plain;
 mod raw;
 pub(crate) mod secured;
+mod socket_file;
 mod stream;
 
 pub use address::{Address, Pair, Peer, Target};
@@ -27,4 +28,5 @@ pub(crate) use plain::errno;
 pub use plain::{Family, Plain};
 pub use raw::inherited_descriptors;
 pub use secured::{Secured, Unsecured};
+pub use socket_file::{FileId, SocketFile};
 pub use stream::{Stream, unless_failed};

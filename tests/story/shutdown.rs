@@ -188,6 +188,28 @@ fn a_full_process_that_drains_lets_nobody_new_into_its_queue() {
 }
 
 #[test]
+fn a_path_that_someone_else_has_taken_stays() {
+    let backend = Backend::new();
+    let setup = Setup::to([&backend]);
+    let path = setup.dir().join("front.sock");
+    let admin = setup.dir().join("admin.sock");
+    let mut proxy = setup
+        .bind(format!("unix:{}", path.display()))
+        .process(&format!("admin: {{ listen: 'unix:{}' }}", admin.display()))
+        .start();
+    let take = |path: &std::path::Path| {
+        std::fs::remove_file(path).unwrap();
+        std::os::unix::net::UnixListener::bind(path).unwrap()
+    };
+    let _theirs = [take(&path), take(&admin)];
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
+    for path in [path, admin] {
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_successor_keeps_its_unix_socket_when_its_predecessor_ends() {
     let backend = Backend::new();
     let dir = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ pub(super) enum Listening {
     Tcp(StdTcpListener),
     Unix(std::os::unix::net::UnixListener, SocketFile),
     /// Bound by another process, which has the file until this one serves.
-    Inherited(std::os::unix::net::UnixListener, PathBuf),
+    Inherited(std::os::unix::net::UnixListener, Option<net::SocketFile>),
     /// Bound by the service manager, whose the file is.
     Foreign(std::os::unix::net::UnixListener),
 }
@@ -44,9 +44,7 @@ impl Listening {
         Ok(match self {
             Self::Tcp(socket) => (Acceptor::Tcp(TcpListener::from_std(socket)?), None),
             Self::Unix(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(file)),
-            Self::Inherited(socket, path) => {
-                (Acceptor::Unix(UnixListener::from_std(socket)?), Some(SocketFile(Some(path))))
-            }
+            Self::Inherited(socket, file) => (Acceptor::Unix(UnixListener::from_std(socket)?), Some(SocketFile(file))),
             Self::Foreign(socket) => (Acceptor::Unix(UnixListener::from_std(socket)?), None),
         })
     }
@@ -63,7 +61,7 @@ impl AsFd for Listening {
 
 /// The file of a unix socket, which goes with it.
 #[derive(Debug)]
-pub(super) struct SocketFile(Option<PathBuf>);
+pub(super) struct SocketFile(Option<net::SocketFile>);
 
 impl SocketFile {
     /// Leaves it to another process.
@@ -74,10 +72,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Somebody else's by now, or gone: either way there is nothing to do about it.
-            let _ = std::fs::remove_file(path);
-        }
+        self.0.iter().for_each(net::SocketFile::remove);
     }
 }
 
@@ -90,9 +85,12 @@ pub(super) fn take(GivenSocket { socket, foreign }: GivenSocket) -> io::Result<(
         }
         BoundSocket::Unix(socket) => {
             let address = socket.local_addr()?;
-            let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+            let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
             let text = format!("unix:{}", path.display());
-            let listening = if foreign { Listening::Foreign(socket) } else { Listening::Inherited(socket, path) };
+            let listening = match foreign {
+                true => Listening::Foreign(socket),
+                false => Listening::Inherited(socket, net::SocketFile::at(path)),
+            };
             Ok((listening, text))
         }
     }
@@ -117,10 +115,10 @@ pub(super) fn bind_unix(path: PathBuf) -> io::Result<(Listening, String)> {
     const OWNER_ONLY: u32 = 0o600;
     let stream = StreamTcp { nodelay: false, keepalive: None, user_timeout: None, congestion: Congestion::System };
     let options = ListenerTcp { backlog: BACKLOG, fast_open: None, defer_accept: None, freebind: false, stream };
-    let bound = net::bind(&BindAddress::Unix(path.clone(), Some(OWNER_ONLY)), 1, &options)?;
+    let bound = net::bind(&BindAddress::Unix(path, Some(OWNER_ONLY)), 1, &options)?;
     let address = bound.address.to_string();
     match bound.sockets.into_iter().next() {
-        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(Some(path))), address)),
+        Some(BoundSocket::Unix(socket)) => Ok((Listening::Unix(socket, SocketFile(bound.file)), address)),
         _ => Err(io::Error::other("no socket")),
     }
 }

@@ -9,7 +9,6 @@ mod post;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Acceptors;
@@ -19,7 +18,7 @@ use crate::admission::Gate;
 use crate::config::plan::{Bind, BindAddress, Listener, Plan};
 use crate::drain::Lifecycle;
 use crate::listener::{Fate, ListenerLive, Orders};
-use crate::net::{self, BoundSocket, Sharing};
+use crate::net::{self, BoundSocket, Sharing, SocketFile};
 
 pub(super) use place::Places;
 pub(super) use post::is_same;
@@ -68,7 +67,7 @@ impl Sockets {
         let (mut found, mut failed) = (Vec::with_capacity(origins.len()), Failed::new());
         for ((listener, bind), origin) in all().zip(origins) {
             let (name, configured) = (&listener.name, bind.address.clone());
-            match posts.hold(listener, bind, origin, workers) {
+            match posts.hold(listener, bind, origin, workers, &found) {
                 Ok(hold) => found.push(Place { listener: name.clone(), configured, hold }),
                 Err(error) => failed.push((format!("listeners.{name}: {configured}"), error)),
             }
@@ -126,7 +125,8 @@ impl Sockets {
         let offer = |(number, post): (usize, &Post)| {
             let sockets = post.spares.iter().map(BoundSocket::try_clone).collect::<io::Result<_>>()?;
             let (listener, configured, real) = (post.listener.clone(), post.configured.clone(), post.real.clone());
-            Ok(Inherited { number, listener, configured, real, sockets, foreign: post.foreign })
+            let (foreign, file) = (post.foreign, post.file.clone());
+            Ok(Inherited { number, listener, configured, real, sockets, foreign, file })
         };
         self.lock().open.iter().enumerate().map(offer).collect()
     }
@@ -174,13 +174,9 @@ impl Sockets {
         self.lock().open.iter().map(|post| post.listener.clone()).collect()
     }
 
-    /// The files of unix sockets.
-    pub(super) fn unix_paths(&self) -> Vec<PathBuf> {
-        let paths = |post: &Post| match &post.real {
-            BindAddress::Unix(path, _) if !post.foreign => Some(path.clone()),
-            BindAddress::Unix(..) | BindAddress::Ip(_) => None,
-        };
-        self.lock().open.iter().filter_map(paths).collect()
+    /// The files of unix sockets, but those of the service manager.
+    pub(super) fn files(&self) -> Vec<SocketFile> {
+        self.lock().open.iter().filter(|post| !post.foreign).filter_map(|post| post.file.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Posts> {
@@ -214,7 +210,14 @@ impl Posts {
     }
 
     /// The sockets of an address, which have what it asks for.
-    fn hold(&self, listener: &Listener, bind: &Bind, origin: Origin, workers: usize) -> io::Result<Hold> {
+    fn hold(
+        &self,
+        listener: &Listener,
+        bind: &Bind,
+        origin: Origin,
+        workers: usize,
+        found: &[Place],
+    ) -> io::Result<Hold> {
         match origin {
             Origin::Kept(index) => {
                 let post = &self.open[index];
@@ -225,8 +228,21 @@ impl Posts {
                 set_transparent(&inherited.sockets, bind)?;
                 Held::of_inherited(inherited, workers)
             }
+            Origin::Nowhere if self.has_file(&bind.address, found) => {
+                Err(io::Error::new(io::ErrorKind::AddrInUse, "this process has bound the same socket already"))
+            }
             Origin::Nowhere => self.bind(listener, bind, workers),
         }
+    }
+
+    /// Whether one of ours stands at the path of a unix socket, those `found` just now included. These do not listen yet:
+    /// they refuse connections, and look as if nobody listened there any more.
+    fn has_file(&self, address: &BindAddress, found: &[Place]) -> bool {
+        let BindAddress::Unix(path, _) = address else { return false };
+        let posts = self.open.iter().chain(&self.closing).filter_map(|post| post.file.as_ref());
+        let inherited = self.inherited.iter().filter_map(|inherited| inherited.file.as_ref());
+        let mut ours = posts.chain(inherited).chain(found.iter().filter_map(Place::fresh_file));
+        SocketFile::at(path).is_some_and(|there| ours.any(|file| file.id == there.id))
     }
 
     /// New sockets.
@@ -258,4 +274,30 @@ pub(super) struct Served {
     pub(super) arrivals: Vec<Vec<Arrival>>,
     /// Listener and real address.
     pub(super) announced: Vec<(Arc<str>, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::balance::CATALOGUE;
+
+    #[test]
+    fn a_socket_that_does_not_listen_yet_is_not_taken_for_a_stale_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        let at = |name: &str| BindAddress::Unix(dir.path().join(name), None);
+        let yaml = "listeners: { a: { bind: 'unix:a', pool: p }, b: { bind: 'unix:b', pool: p } }\npools: { p: { backends: [] } }";
+        let mut plan = crate::config::parse("t.yaml", yaml, &CATALOGUE, &|_| None).unwrap();
+        plan.listeners[0].bind[0].address = at("real/x");
+        plan.listeners[1].bind[0].address = at("alias/x");
+        // As if the link had come after the configuration was read.
+        std::os::unix::fs::symlink(dir.path().join("real"), dir.path().join("alias")).unwrap();
+        let failed = Sockets::default().claim(&plan, 1).map(drop).unwrap_err();
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].0.starts_with("listeners.b: "), "{failed:?}");
+        assert_eq!(failed[0].1.kind(), io::ErrorKind::AddrInUse);
+        assert!(!dir.path().join("real/x").exists(), "what was bound is given up");
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::app::inheritance::{Inherited, spread};
 use crate::config::plan::{Bind, BindAddress, Listener};
-use crate::net::{self, Bound, BoundSocket};
+use crate::net::{self, Bound, BoundSocket, SocketFile};
 
 /// The addresses of a configuration, all of them to be had.
 #[derive(Debug)]
@@ -69,6 +69,16 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The file of its unix socket, if it was bound just now.
+    pub(super) fn fresh_file(&self) -> Option<&SocketFile> {
+        match &self.hold {
+            Hold::Fresh(fresh) => fresh.0.as_ref()?.file.as_ref(),
+            Hold::Kept(..) | Hold::Inherited(..) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Hold {
     /// One that is there, by its number.
@@ -85,9 +95,8 @@ pub(super) struct Fresh(pub(super) Option<Held>);
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(Held { address: BindAddress::Unix(path, _), .. }) = &self.0 {
-            // Gone already, perhaps; there is nothing more to do about it.
-            let _ = std::fs::remove_file(path);
+        if let Some(Held { file: Some(file), .. }) = &self.0 {
+            file.remove();
         }
     }
 }
@@ -99,17 +108,19 @@ pub(super) struct Held {
     pub(super) sockets: Vec<BoundSocket>,
     pub(super) spares: Vec<BoundSocket>,
     pub(super) foreign: bool,
+    /// That of a unix socket.
+    pub(super) file: Option<SocketFile>,
 }
 
 impl Held {
     pub(super) fn of_bound(bound: Bound) -> io::Result<Self> {
-        let Bound { address, sockets } = bound;
+        let Bound { address, sockets, file } = bound;
         let is_one = matches!(address, BindAddress::Unix(..));
         let distinct = if is_one { &sockets[..sockets.len().min(1)] } else { &sockets[..] };
         match distinct.iter().map(BoundSocket::try_clone).collect() {
-            Ok(spares) => Ok(Self { address, sockets, spares, foreign: false }),
+            Ok(spares) => Ok(Self { address, sockets, spares, foreign: false, file }),
             Err(error) => {
-                drop(Fresh(Some(Self { address, sockets, spares: Vec::new(), foreign: false })));
+                drop(Fresh(Some(Self { address, sockets, spares: Vec::new(), foreign: false, file })));
                 Err(error)
             }
         }
@@ -119,7 +130,13 @@ impl Held {
         let sockets = spread(&inherited.sockets, workers)?;
         Ok(Hold::Inherited(
             inherited.number,
-            Self { address: inherited.real, sockets, spares: inherited.sockets, foreign: inherited.foreign },
+            Self {
+                address: inherited.real,
+                sockets,
+                spares: inherited.sockets,
+                foreign: inherited.foreign,
+                file: inherited.file,
+            },
         ))
     }
 }

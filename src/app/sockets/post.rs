@@ -9,9 +9,10 @@ use super::place::Held;
 use super::{Served, Serving};
 use crate::app::AcceptorGuard;
 use crate::app::worker::Arrival;
+use crate::config::is_same_socket;
 use crate::config::plan::{BindAddress, Listener};
 use crate::listener::{Acceptor, Fate, Orders};
-use crate::net::BoundSocket;
+use crate::net::{BoundSocket, SocketFile};
 
 /// One address, with a socket on every worker.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Post {
     pub(super) served: usize,
     /// The service manager has them too.
     pub(super) foreign: bool,
+    /// That of a unix socket.
+    pub(super) file: Option<SocketFile>,
 }
 
 impl Post {
@@ -40,7 +43,7 @@ impl Post {
         served: &mut Served,
     ) -> Self {
         let (orders, follow) = watch::channel(orders);
-        let Held { address: real, sockets, spares, foreign } = held;
+        let Held { address: real, sockets, spares, foreign, file } = held;
         let workers = served.arrivals.len().max(1);
         let count = sockets.len();
         // More sockets than workers: each has several.
@@ -51,7 +54,7 @@ impl Post {
             arrivals.push(Arrival { socket, acceptor, running });
         }
         served.announced.push((listener.clone(), real.to_string()));
-        Self { listener, configured, real, orders, spares, served: count, foreign }
+        Self { listener, configured, real, orders, spares, served: count, foreign, file }
     }
 
     /// Goes on, perhaps for another listener.
@@ -75,8 +78,8 @@ impl Post {
         self
     }
 
-    /// Has its sockets emptied and closed. The file of a unix socket goes first: while we listen nobody else can have
-    /// taken its path.
+    /// Has its sockets emptied and closed. The file of a unix socket goes first: while we have it open no other file can be
+    /// taken for it.
     pub(super) fn close(&mut self) {
         self.spares.clear();
         if self.foreign {
@@ -84,10 +87,7 @@ impl Post {
             self.orders.send_modify(|orders| orders.fate = Fate::HandOver);
             return;
         }
-        if let BindAddress::Unix(path, _) = &self.real {
-            // Gone already, or not ours to remove: either way there is nothing to do about it.
-            let _ = std::fs::remove_file(path);
-        }
+        self.file.iter().for_each(SocketFile::remove);
         self.orders.send_modify(|orders| orders.fate = Fate::Close);
     }
 }
@@ -102,7 +102,7 @@ pub(in crate::app) fn is_same(
     real: &BindAddress,
 ) -> bool {
     match (wanted, configured) {
-        (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => path == other,
+        (BindAddress::Unix(path, _), BindAddress::Unix(other, _)) => is_same_socket(path, other),
         (BindAddress::Ip(wanted), BindAddress::Ip(had)) if wanted.port() == 0 => {
             wanted == had && *listener_had == *listener.name
         }

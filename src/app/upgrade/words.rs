@@ -14,8 +14,8 @@ use crate::admin::UpgradeView;
 use crate::app::inheritance::Inherited;
 use crate::config::plan::BindAddress;
 use crate::metrics::Counts;
-use crate::net::BoundSocket;
 use crate::net::inherit::{FrameReader, FrameWriter};
+use crate::net::{BoundSocket, FileId, SocketFile};
 use crate::pool::{Said, Verdicts};
 use crate::tls::HandedSecrets;
 
@@ -39,6 +39,9 @@ pub(super) struct Address {
     sockets: usize,
     #[serde(default)]
     foreign: bool,
+    /// The file of a unix socket.
+    #[serde(default)]
+    file: Option<FileId>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,6 +106,7 @@ impl Address {
             real: Place::of(&offered.real),
             sockets: offered.sockets.len(),
             foreign: offered.foreign,
+            file: offered.file.as_ref().map(|file| file.id),
         }
     }
 
@@ -112,6 +116,14 @@ impl Address {
         let sockets: Vec<_> = descriptors.take(self.sockets).map_while(socket).collect();
         let (configured, real) = (self.configured.address(), self.real.address());
         let listener = Arc::from(self.listener);
+        let file = match &real {
+            BindAddress::Ip(_) => None,
+            BindAddress::Unix(path, _) => match self.file {
+                Some(id) => Some(SocketFile { path: path.clone(), id }),
+                // A process of an older version does not say it.
+                None => SocketFile::at(path).filter(|_| !self.foreign),
+            },
+        };
         (sockets.len() == self.sockets).then_some(Inherited {
             number,
             listener,
@@ -119,6 +131,7 @@ impl Address {
             real,
             sockets,
             foreign: self.foreign,
+            file,
         })
     }
 }

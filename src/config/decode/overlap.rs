@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::super::error::{Place, Report};
 use super::super::plan::BindAddress;
+use super::super::socket_path::real_socket;
 
 /// Every address claimed so far, and by whom.
 #[derive(Default)]
@@ -13,6 +14,7 @@ pub(super) struct Bound {
     exact: HashMap<SocketAddr, Claim>,
     /// The first claim on any address of a family (is it IPv6?) and port.
     any: HashMap<(bool, u16), Claim>,
+    /// By their real paths.
     unix: HashMap<PathBuf, Claim>,
 }
 
@@ -31,14 +33,23 @@ impl Bound {
         let earlier = match address {
             BindAddress::Ip(address) if address.port() == 0 => None,
             BindAddress::Ip(address) => self.claim_ip(*address, &claim),
-            BindAddress::Unix(path, _) => self.unix.insert(path.clone(), claim.clone()),
+            BindAddress::Unix(path, _) => self.unix.insert(real_socket(path), claim.clone()),
         };
         let Some(earlier) = earlier else { return true };
         let first = report.show(earlier.at);
-        let message = if earlier.address == claim.address {
-            format!("`{}` is taken by {} at {first}", claim.address, earlier.path)
-        } else {
-            format!("`{}` overlaps `{}` of {} at {first}", claim.address, earlier.address, earlier.path)
+        let message = match address {
+            _ if earlier.address == claim.address => {
+                format!("`{}` is taken by {} at {first}", claim.address, earlier.path)
+            }
+            BindAddress::Ip(_) => {
+                format!("`{}` overlaps `{}` of {} at {first}", claim.address, earlier.address, earlier.path)
+            }
+            BindAddress::Unix(..) => {
+                format!(
+                    "`{}` is the same socket as `{}` of {} at {first}",
+                    claim.address, earlier.address, earlier.path
+                )
+            }
         };
         report.error(at, path, message);
         false
@@ -90,6 +101,8 @@ mod tests {
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),
             ("unix:/a", "unix:/a"),
+            ("unix:a", "unix:./a"),
+            ("unix:/proc/self/a", "unix:/proc/self/../self/a"),
         ] {
             assert!(overlap(a, b) && overlap(b, a), "{a} {b}");
         }

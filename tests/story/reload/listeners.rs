@@ -221,6 +221,16 @@ fn unix_sockets_come_and_go_with_their_files() {
         assert!(!path.exists() && UnixStream::connect(&path).is_err());
         send_across(&mut client, &mut server, MB);
     }
+    // Another spelling of the same path is the same socket, and a path that another process has taken is that one's.
+    proxy.change_to(&with(""));
+    proxy.change_to(&with("").replace("unix:front.sock", "unix:./front.sock"));
+    send_across(&mut Peer::connect_unix(&path), &mut backend.accept(), 1000);
+    std::fs::remove_file(&path).unwrap();
+    let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    proxy.change_to(&listeners(&[("front", ANY, "")], backend.address()));
+    UnixStream::connect(&path).unwrap();
+    drop(theirs);
+    std::fs::remove_file(&path).unwrap();
     // What a refused configuration would have bound is given up again.
     let taken = Backend::new();
     let bad = with("").replace("pools:", &format!("  taken: {{ bind: '{}', pool: back }}\npools:", taken.address()));
