@@ -7,15 +7,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
 use super::folders::Folders;
 use super::marks::Marks;
-use crate::admin::{Attempt, Author, Desk, Origin, Verdict};
+use crate::admin::{Attempt, Author, Desk, Origin, State, Verdict};
 use crate::balance::CATALOGUE;
 use crate::config::{self, Known, Need, Whereabouts};
-use crate::route::Live;
 
 /// Between looks at the files when nothing is told.
 const POLL: Duration = Duration::from_secs(5);
@@ -24,7 +22,8 @@ const REREAD: Duration = Duration::from_secs(60);
 
 /// Asks for a reload whenever the files hold something that was not tried yet, or that was found wrong and no longer is;
 /// keeps the drift current. What the files say is `known` from the start.
-pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>, known: Known) {
+pub(super) async fn run(state: Arc<State>, known: Known) {
+    let (desk, live) = (&state.desk, &state.live);
     let files = Files { origin: desk.origin().clone(), known: Arc::new(Mutex::new(known)) };
     let mut folders = Folders::new(is_yaml);
     let mut refused = None;
@@ -46,6 +45,7 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>, known: Known)
             }
             () = sleep(POLL) => {}
         }
+        let before = last_attempt(desk);
         let Some(newer) = look(reading, &files).await else {
             reading = Reading::default();
             continue;
@@ -66,10 +66,13 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>, known: Known)
         // By now it may have been tried by someone else.
         let differs = *content != desk.in_force().hash;
         desk.set_drift(differs);
+        if !differs && before.is_some_and(|tried| tried.hash.as_ref() != Some(content) && is_last(desk, &tried)) {
+            state.reloads.settle();
+        }
         if !differs || !live.load().plan.reload.watch {
             continue;
         }
-        let last = desk.history().into_iter().next().filter(|last| last.hash.as_ref() == Some(content));
+        let last = last_attempt(desk).filter(|last| last.hash.as_ref() == Some(content));
         if is_worth_trying(last, desk.origin(), &mut refused).await {
             match desk.ask(Author::File, None) {
                 // One at a time: what comes of it says whether there is anything left to try.
@@ -78,6 +81,15 @@ pub(super) async fn run(desk: Arc<Desk>, live: Arc<ArcSwap<Live>>, known: Known)
             }
         }
     }
+}
+
+fn last_attempt(desk: &Desk) -> Option<Attempt> {
+    desk.history().into_iter().next()
+}
+
+/// Whether nothing was tried since.
+fn is_last(desk: &Desk, tried: &Attempt) -> bool {
+    last_attempt(desk).is_some_and(|last| last.id == tried.id)
 }
 
 /// Watches the folders that hold files now, and those in which others may appear that `include` means.

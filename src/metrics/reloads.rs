@@ -28,12 +28,17 @@ impl Reloads {
         }
     }
 
+    /// Notes that the files hold what is in force again, so that nothing is left of a reload that failed. It is no reload.
+    pub fn settle(&self) {
+        self.failed_last.store(false, Relaxed);
+    }
+
     /// Reloads with this result.
     pub fn of(&self, result: ReloadResult) -> u64 {
         self.results[result as usize].get()
     }
 
-    /// Whether the last configuration that was tried is in force.
+    /// Whether the last configuration that was tried is in force, or the files hold again the one that is.
     pub fn last_succeeded(&self) -> bool {
         !self.failed_last.load(Relaxed)
     }
@@ -59,6 +64,8 @@ mod tests {
         let reloads = Reloads::new(at(5));
         reloads.count(ReloadResult::Rejected, at(9));
         assert_eq!((reloads.last_succeeded(), reloads.loaded_at(), reloads.of(ReloadResult::Rejected)), (false, 5, 1));
+        reloads.settle();
+        assert_eq!((reloads.last_succeeded(), reloads.loaded_at(), reloads.of(ReloadResult::Ok)), (true, 5, 0));
         reloads.count(ReloadResult::Ok, at(12));
         assert_eq!((reloads.last_succeeded(), reloads.loaded_at(), reloads.of(ReloadResult::Ok)), (true, 12, 1));
     }

@@ -80,7 +80,7 @@ pub(super) fn spawn(assembly: Assembly, wishes: mpsc::Receiver<Wish>, mut with: 
     desk.note(attempt);
     if !desk.origin().paths.is_empty() {
         let known = std::mem::take(&mut with.known);
-        let watching = super::watch::run(desk.clone(), assembly.state.live.clone(), known);
+        let watching = super::watch::run(assembly.state.clone(), known);
         let life = assembly.state.life.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -112,6 +112,21 @@ fn a_bad_file_is_tried_once() {
 }
 
 #[test]
+fn a_bad_file_that_is_put_back_is_no_trouble_any_more() {
+    let backend = Backend::new();
+    let good = watched("", &backend);
+    let proxy = Setup::file(good.clone()).start();
+    let succeeded = || proxy.metric("peerway_config_last_reload_success") == 1.0;
+    proxy.write("listeners: [");
+    eventually("it is refused", || (!succeeded()).then_some(()));
+    proxy.write(&good);
+    eventually("what runs is on disk again", || succeeded().then_some(()));
+    assert_eq!(proxy.metric("peerway_config_drift"), 0.0);
+    assert_eq!(proxy.metric("peerway_config_reloads_total{result=\"ok\"}"), 0.0);
+    assert_eq!(proxy.generation(), 1);
+}
+
+#[test]
 fn included_files_are_watched_too() {
     let backend = Backend::new();
     let listener = |idle: &str| {
