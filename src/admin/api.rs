@@ -232,7 +232,7 @@ pub(super) async fn kill(state: &State, raw: &str) -> Result<Answer, Refusal> {
 fn limit(query: &Query) -> Result<usize, String> {
     match query.get("limit").map(str::parse::<usize>) {
         None => Ok(LIMIT),
-        Some(Ok(limit @ 1..)) => Ok(limit.min(MOST)),
+        Some(Ok(limit @ 1..=MOST)) => Ok(limit),
         Some(_) => Err(format!("limit must be a number from 1 to {MOST}")),
     }
 }
@@ -282,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_clamped_at_the_top_and_refused_at_the_bottom() {
+    fn limits_are_refused_at_the_top_and_at_the_bottom() {
         let of = |raw| limit(&Query::parse(Some(raw), &["limit"]).unwrap_or_else(|error| panic!("{error}")));
-        assert_eq!((of(""), of("limit=7"), of("limit=99999")), (Ok(100), Ok(7), Ok(1000)));
-        assert!(of("limit=0").is_err() && of("limit=x").is_err() && of("limit=").is_err());
+        assert_eq!((of(""), of("limit=7"), of("limit=1000")), (Ok(100), Ok(7), Ok(1000)));
+        assert!(of("limit=0").is_err() && of("limit=1001").is_err() && of("limit=x").is_err() && of("limit=").is_err());
     }
 }
