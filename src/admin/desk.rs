@@ -4,6 +4,7 @@
 //! history.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -28,7 +29,7 @@ pub struct Origin {
     /// The files and folders of the command line; none if there are no files.
     pub paths: Vec<PathBuf>,
     /// Variables for `${…}`.
-    pub env: fn(&str) -> Option<String>,
+    pub env: fn(&str) -> Option<OsString>,
     /// What of the file system this process can reach.
     pub reach: Reach,
 }

@@ -136,6 +136,6 @@ fn asked(result: Result<(), client::CliError>) -> ExitCode {
 }
 
 /// Variables for `${…}` in the configuration.
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }

@@ -82,6 +82,9 @@ pub(super) fn parse_target(text: &str) -> Result<Target, String> {
             Ok(Target::Ip(address))
         };
     }
+    if let Some(message) = scheme(text) {
+        return Err(message);
+    }
     let (host, port) = text.rsplit_once(':').ok_or_else(|| bad_target(text))?;
     let port = parse_port(port).filter(|port| *port != 0).ok_or_else(|| bad_target(text))?;
     if host.contains(':') {
@@ -151,7 +154,18 @@ fn bad_network(text: &str) -> String {
     }
 }
 
+/// What is wrong with an address that is written like that of a web site.
+fn scheme(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    let example = if authority.contains(':') { authority } else { "host:port" };
+    Some(format!("`{text}`: an address has no scheme such as `{scheme}://`: write `{example}`"))
+}
+
 fn bad_listen(text: &str) -> String {
+    if let Some(message) = scheme(text) {
+        return message;
+    }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port_range = port.split('-').all(|port| parse_port(port).is_some());
     if port_range && (host.is_empty() || host == "*") {

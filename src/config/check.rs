@@ -52,6 +52,12 @@ impl Checker<'_> {
                 Some(Key { instead_of_off: Some(remedy), .. }) if entry.node.text() == Some("off") => {
                     self.report.error(entry.node.at, &path, format!("there is no `off` here: {remedy}"));
                 }
+                Some(Key { never: Some((word, why)), .. })
+                    if chosen(&entry.node).is_some_and(|(name, ..)| name == *word) =>
+                {
+                    self.report.error(entry.node.at, &path, format!("`{word}` cannot be: {why}"));
+                }
+                Some(key) if key.is_taken_back(&entry.node) => {}
                 Some(key) => self.value(key.kind, &entry.node, &path),
                 None => self.report.error(entry.key_at, &path, unknown_key(&entry.key, keys)),
             }

@@ -1,10 +1,12 @@
 //! `${VAR}`, `${VAR:-default}` and `$$` in scalar values. What a variable holds is never expanded again.
 
+use std::ffi::OsString;
+
 use super::error::Report;
 use super::tree::{Node, Value, join};
 
-/// Looks up a variable; the caller decides where variables come from.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Looks up a variable; the caller decides where variables come from. One that is not text is an error where it is used.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Expands every scalar below `node`, reporting each failure at its place.
 pub(super) fn expand(node: &mut Node, path: &str, env: Env<'_>, report: &mut Report) {
@@ -72,7 +74,8 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, String> {
     if default.is_some_and(|default| default.contains("${")) {
         return Err(format!("the default of `${{{name}}}` may not contain another variable"));
     }
-    match (env(name), default) {
+    let not_text = |_| format!("the environment variable `{name}` is not UTF-8 text");
+    match (env(name).map(OsString::into_string).transpose().map_err(not_text)?, default) {
         (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
@@ -92,14 +95,17 @@ fn is_name(name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::ffi::OsStringExt as _;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn env(name: &str) -> Option<String> {
+    fn env(name: &str) -> Option<OsString> {
         match name {
-            "A" => Some("${B}$$".to_owned()),
-            "EMPTY" => Some(String::new()),
+            "A" => Some("${B}$$".into()),
+            "EMPTY" => Some(OsString::new()),
+            "BYTES" => Some(OsString::from_vec(vec![0xff])),
             _ => None,
         }
     }
@@ -127,6 +133,9 @@ mod tests {
             ("${_9:-x}", "x"),
         ] {
             assert_eq!(text(from).as_deref(), Ok(to), "{from}");
+        }
+        for from in ["${BYTES}", "${BYTES:-x}"] {
+            assert_eq!(text(from).unwrap_err(), "the environment variable `BYTES` is not UTF-8 text");
         }
         for from in ["${", "${A", "${}", "${ A}", "${A-x}", "${9}", "${UNSET}", "${UNSET:-${A}}", "${UNSET:=x}"] {
             assert!(text(from).is_err(), "{from}");

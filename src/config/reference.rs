@@ -17,6 +17,10 @@ A value shown without a word about its default is an example of a key that is of
 without a space is a key that is not live here: remove that one `#` from each of its lines to use it. Keys marked \
 `(not supported yet)` are refused for now.
 
+`off` stands for a thing that is not there: a key without a default, which may be left out, is as if it were not \
+written, and what `defaults` say of it does not count. Where `off` means something else its key says so; in what is \
+compared or sent, such as `match` of a route and the parameters of a probe, it is a word like any other.
+
 Durations are whole numbers with units, longest first: 250ms, 5s, 1m30s. Sizes are like 64KiB, rates like 50/s, \
 shares like 20%. A list with one item may be written as that item alone. A choice is a name, or a map with that name \
 as its only key: `policy: random` or `policy: { random: {} }`. Paths are relative to the file that names them.

@@ -65,7 +65,9 @@ impl Writer<'_> {
         if let Some(default) = section::default(key).filter(|_| key.default != Some("{}")) {
             schema["default"] = plain(&default);
         }
-        extend(&mut schema, self.kind(key.kind));
+        let kind = self.kind(key.kind);
+        let kind = if key.can_be_taken_back() { json!({ "anyOf": [{ "const": "off" }, kind] }) } else { kind };
+        extend(&mut schema, kind);
         schema
     }
 

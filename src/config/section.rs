@@ -68,13 +68,17 @@ impl<'a> Section<'a> {
         self.all(name).next()
     }
 
-    /// The words of all layers on `name`, the one that counts first.
+    /// The words of all layers on `name`, the one that counts first, down to one that takes back those below it.
     fn all(&self, name: &str) -> impl Iterator<Item = Found<'a>> {
-        debug_assert!(keys::find(self.keys, name).is_some(), "the table of keys has no {name} in {}", self.path);
-        self.layers.iter().filter_map(move |layer| {
+        let key = keys::find(self.keys, name);
+        debug_assert!(key.is_some(), "the table of keys has no {name} in {}", self.path);
+        let entries = self.layers.iter().filter_map(move |layer| {
             let entry = layer.entries.iter().find(|entry| entry.key == name)?;
-            Some(Found { node: &entry.node, path: join(&layer.path, name), at: entry.key_at })
-        })
+            Some((entry, layer))
+        });
+        entries
+            .take_while(move |(entry, _)| !key.is_some_and(|key| key.is_taken_back(&entry.node)))
+            .map(move |(entry, layer)| Found { node: &entry.node, path: join(&layer.path, name), at: entry.key_at })
     }
 
     /// The map at `name`: this section's over those of its defaults, down to the first that is no map.

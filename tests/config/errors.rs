@@ -1199,3 +1199,65 @@ fn a_word_alone_in_a_log_filter_is_a_level() {
         assert!(error.contains("is not a log level"), "{error}");
     }
 }
+
+#[test]
+fn an_address_has_no_scheme() {
+    refused(&[
+        (
+            backends("'http://h:1'"),
+            &["2:25: pools.p.backends: `http://h:1`: an address has no scheme such as `http://`: write `h:1`"],
+        ),
+        (
+            backends("'http://h/x'"),
+            &["2:25: pools.p.backends: `http://h/x`: an address has no scheme such as `http://`: write `host:port`"],
+        ),
+        (
+            top("admin: { listen: 'tcp://127.0.0.1:9901' }"),
+            &[
+                "1:18: admin.listen: `tcp://127.0.0.1:9901`: an address has no scheme such as `tcp://`: write `127.0.0.1:9901`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn variables_are_text() {
+    let text = top("log: { level: '${BYTES:-info}' }");
+    refused(&[(text, &["1:15: log.level: the environment variable `BYTES` is not UTF-8 text"])]);
+}
+
+#[test]
+fn a_part_that_is_always_there_cannot_be_off() {
+    refused(&[
+        (top("shutdown: off"), &["1:11: shutdown: expected a map with `delay` or `grace`, found `off`"]),
+        (
+            listener("routes: { match: { port: off }, action: drop }"),
+            &["5:30: listeners.l.routes.match.port: expected a whole number, found `off`"],
+        ),
+    ]);
+}
+
+/// Two listeners that share a file would share, or steal, each other's clients.
+#[test]
+fn a_unix_socket_has_many_names() {
+    let two = |admin: &str, bind: &str| format!("{admin}\nlisteners: {{ l: {{ bind: {bind}, pool: p }} }}\n{POOL}");
+    refused(&[
+        (
+            two("", "['unix:a', 'unix:./a']"),
+            &[
+                "2:36: listeners.l.bind[1]: `unix:./a` is the same socket as `unix:a` of listeners.l.bind[0] at t.yaml:2:26",
+            ],
+        ),
+        (
+            two("admin: { listen: 'unix:x/../a' }", "'unix:a'"),
+            &["2:25: listeners.l.bind: `unix:a` is the same socket as `unix:x/../a` of admin.listen at t.yaml:1:18"],
+        ),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(at("real")).unwrap();
+    std::os::unix::fs::symlink(at("real"), at("alias")).unwrap();
+    let text = two("", &format!("['unix:{}', 'unix:{}']", at("real/x"), at("alias/x")));
+    let errors = config::parse("t.yaml", &text, &CATALOGUE, &env).map(drop).unwrap_err().to_string();
+    assert!(errors.contains("is the same socket as"), "{errors}");
+}

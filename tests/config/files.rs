@@ -155,6 +155,21 @@ fn files_that_cannot_be_read() {
     assert_eq!(errors(&folder, &["latin1.yaml"]), "latin1.yaml:2:7: not UTF-8 text");
     let empty = "empty.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`";
     assert_eq!(errors(&folder, &["empty.yaml"]), empty);
+    assert_eq!(errors(&folder, &["empty.yaml", "empty.yaml"]), empty);
+}
+
+#[test]
+fn a_part_may_be_empty_and_the_whole_may_not() {
+    let folder = folder(&[
+        ("main.yaml", &format!("include: conf.d/*\n{MAIN}")),
+        ("conf.d/a.yaml", "# nothing yet\n"),
+        ("conf.d/b.yaml", ""),
+        ("conf.d/c.yaml", "include: off\n"),
+    ]);
+    assert_eq!(load(&[folder.path().join("main.yaml")]).unwrap().files.len(), 4);
+    assert_eq!(load(&[folder.path().join("conf.d/a.yaml"), folder.path().join("main.yaml")]).unwrap().files.len(), 4);
+    let empty = "conf.d/a.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`";
+    assert_eq!(errors(&folder, &["conf.d/a.yaml", "conf.d/b.yaml"]), empty);
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod transparent;
 mod routes;
 mod tls;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ const CATALOGUE: Catalogue = Catalogue {
 };
 
 /// The environment of every test.
-fn env(name: &str) -> Option<String> {
+fn env(name: &str) -> Option<OsString> {
     let value = match name {
         "MAX" => "many",
         "WORD" => "word",
@@ -41,10 +43,11 @@ fn env(name: &str) -> Option<String> {
         "YES" => "true",
         "EMPTY" => "",
         "DOLLAR" => "${TEN}",
+        "BYTES" => return Some(OsString::from_vec(vec![b'i', 0xff])),
         "LINES" => "a\nb\u{1b}[31m",
         _ => return None,
     };
-    Some(value.to_owned())
+    Some(value.into())
 }
 
 /// How long this thread has computed, however busy the machine is with other things.

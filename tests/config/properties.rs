@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn variables_that_hold_anything_are_never_expanded_again(value in any::<String>()) {
         let text = "x: ${V}\nlisteners: { l: { bind: '127.0.0.1:1', pool: '${V}' } }\npools: { p: { backends: '10.0.0.1:1' } }\n";
-        let errors = config::parse("t.yaml", text, &CATALOGUE, &|_| Some(value.clone())).map(drop).unwrap_err();
+        let errors = config::parse("t.yaml", text, &CATALOGUE, &|_| Some(value.clone().into())).map(drop).unwrap_err();
         prop_assert!(errors.iter().all(|error| !error.message.contains("environment variable")));
     }
 }

@@ -235,3 +235,29 @@ fn requests_for_tls_in_the_clear() {
         ),
     ]);
 }
+
+#[test]
+fn a_name_cannot_be_waited_for_where_the_server_speaks_first() {
+    let of = |listener: &str, pool: &str| {
+        format!(
+            "listeners:\n  l:\n    bind: 127.0.0.1:1\n    pool: p\n    {listener}\npools:\n  p:\n    backends: '10.0.0.1:1'\n    {pool}\n"
+        )
+    };
+    let cannot = "5:15: listeners.l.starttls: `mysql` cannot be: a MySQL server speaks first, and its salt, which is part of the login, is in what it says, so that a backend must be chosen before the name that a client asks for can be known; route by address or port";
+    refused(&[
+        (of("starttls: mysql", ""), &[cannot]),
+        (of("starttls: { mysql: {} }", ""), &[cannot]),
+        (
+            of(
+                "routes: [ { match: { port: 1 }, pool: p }, { match: { sni: x.example }, action: reject } ]",
+                "health: { probe: mysql }",
+            ),
+            &[
+                "5:59: listeners.l.routes[1].match.sni: sessions would wait for a name that nobody says: the pool `p` is MySQL, as its probe says, whose server speaks first, so that a backend must be chosen before a client says anything; route by address or port",
+            ],
+        ),
+    ]);
+    let before = "routes: [ { match: { port: 1 }, pool: p }, { match: { sni: x.example }, pool: q } ]";
+    let text = of(before, "health: { probe: mysql }\n  q: { backends: '10.0.0.2:1' }").replace("    pool: p\n", "");
+    assert_eq!(plan(&text).listeners[0].routes.len(), 2, "who goes there is decided before the name counts");
+}

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use peerway::config::plan::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
+use peerway::config::Setting;
+use peerway::config::plan::{CertificateFiles, ClientAuth, Listener, ListenerTls, Pool, ProbeAt, TlsVersion};
 use tempfile::TempDir;
 
 use super::pki::{Authority, Issued, Wish};
@@ -290,4 +291,73 @@ fn what_pools_say_of_their_backends() {
         says("10.0.0.1:1", "{ ca: ca.pem, cert: me.pem, key: a.key }"),
         ["pools.p.tls.key: a.key is not the key of the certificate in me.pem: they do not belong together"]
     );
+}
+
+#[test]
+fn off_takes_back_what_defaults_say() {
+    let folder = Folder::new();
+    folder.write(
+        "t.yaml",
+        "metrics: off
+state_file: off
+include: off
+ready_when: off
+admin: { listen: 127.0.0.1:0, tls: off, token_file: off }
+defaults:
+  listener:
+    pool: p
+    routes: { match: { sni: a.example }, pool: p }
+    admission: { allow: 10.0.0.0/8 }
+    tls:
+      certificates: { cert: a.pem, key: a.key }
+      client_auth: { ca: ca.pem, crl: c.crl }
+      alpn: h2
+      ticket_keys: k1
+  pool:
+    tls: { server_name: x.example, ca: ca.pem, cert: a.pem, key: a.key, alpn: x, verify: false }
+    health: { probe: tcp, port: 9 }
+listeners:
+  all: { bind: 127.0.0.1:1 }
+  none:
+    bind: 127.0.0.1:2
+    routes: off
+    admission: { allow: off }
+    tls: { client_auth: off, alpn: off, ticket_keys: off }
+  some: { bind: 127.0.0.1:3, tls: { client_auth: { crl: off }, alpn: [off] } }
+pools:
+  p: { backends: h:1 }
+  q: { backends: h:1, tls: { server_name: off, ca: off, cert: off, key: off, alpn: off }, health: { port: off } }
+",
+    );
+    let loaded = load(&[folder.path().join("t.yaml")]).unwrap();
+    let plan = &loaded.plan;
+    let admin = plan.admin.as_ref().unwrap();
+    assert_eq!((&plan.metrics, &plan.state_file, &admin.tls, &admin.token_file), (&None, &None, &None, &None));
+    let [all, none, some] = &plan.listeners[..] else { panic!() };
+    let of = |listener: &Listener| {
+        let tls = listener.tls.as_ref().unwrap();
+        (
+            listener.routes.len(),
+            tls.client_auth.as_ref().map(|auth| auth.crl.len()),
+            tls.alpn.len(),
+            tls.ticket_keys.len(),
+        )
+    };
+    assert_eq!((of(all), of(none), of(some)), ((1, Some(1), 1, 1), (0, None, 0, 0), (1, Some(0), 1, 1)));
+    assert_eq!(&*some.tls.as_ref().unwrap().alpn[0], "off", "in a list it is a word like any other");
+    let [p, q] = &plan.pools[..] else { panic!() };
+    let of = |pool: &Pool| {
+        let tls = pool.tls.as_ref().unwrap();
+        (tls.server_name.is_some(), tls.ca.is_some(), tls.certificate.is_some(), tls.alpn.len(), pool.health.at.clone())
+    };
+    assert_eq!(of(p), (true, true, true, 1, ProbeAt::Port(9)));
+    assert_eq!(of(q), (false, false, false, 0, ProbeAt::Backend));
+    let shown = |path: &[&str]| path.iter().try_fold(&plan.settings as &Setting, |at, key| at.get(key)).is_some();
+    assert!(shown(&["listeners", "all", "tls", "alpn"]) && shown(&["pools", "p", "tls", "server_name"]));
+    for absent in
+        [["listeners", "none", "tls", "alpn"], ["pools", "q", "tls", "server_name"], ["pools", "q", "tls", "ca"]]
+    {
+        assert!(!shown(&absent), "{absent:?}");
+    }
+    assert!(!shown(&["listeners", "none", "routes"]) && !shown(&["state_file"]) && !shown(&["admin", "tls"]));
 }

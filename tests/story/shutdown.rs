@@ -189,14 +189,12 @@ fn a_full_process_that_drains_lets_nobody_new_into_its_queue() {
 
 #[test]
 fn a_path_that_someone_else_has_taken_stays() {
-    let backend = Backend::new();
-    let setup = Setup::to([&backend]);
-    let path = setup.dir().join("front.sock");
-    let admin = setup.dir().join("admin.sock");
-    let mut proxy = setup
-        .bind(format!("unix:{}", path.display()))
-        .process(&format!("admin: {{ listen: 'unix:{}' }}", admin.display()))
-        .start();
+    let yaml = "admin: { listen: 'unix:admin.sock' }
+listeners: { front: { bind: 'unix:front.sock', pool: back } }
+pools: { back: { backends: [] } }
+";
+    let mut proxy = Setup::file(yaml).start();
+    let (path, admin) = (proxy.dir().join("front.sock"), proxy.dir().join("admin.sock"));
     let take = |path: &std::path::Path| {
         std::fs::remove_file(path).unwrap();
         std::os::unix::net::UnixListener::bind(path).unwrap()

@@ -45,6 +45,7 @@ pub(super) fn plan(root: &Node, complete: bool, catalogue: &Catalogue, report: &
     let listeners = decoder.listeners(&names, &log.access);
     let zone = zone(&decoder.root);
     decoder.check_starttls(&listeners, &pools);
+    decoder.check_names(&listeners, &pools);
     decoder.warn_unused(&listeners, &pools);
     decoder.warn_zones(zone.as_deref());
     Plan {

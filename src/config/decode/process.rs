@@ -203,7 +203,7 @@ impl<'a> Decoder<'a, '_> {
 
     /// Where overrides are kept. Only its folder must be there: the file comes with the first override.
     pub(super) fn state_file(&mut self) -> Option<PathBuf> {
-        let found = self.root.find("state_file").filter(|_| !self.root.is_off("state_file"))?;
+        let found = self.root.find("state_file")?;
         let file = self.report.resolve(found.node.at, found.node.text()?);
         let whole = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
         if let Some(folder) = whole.parent().filter(|folder| self.report.is_within_reach() && !folder.is_dir()) {

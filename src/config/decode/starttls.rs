@@ -1,8 +1,9 @@
 //! `starttls`, of listeners and of pools.
 
+use super::super::error::Place;
 use super::super::hint::quote;
-use super::super::keys::LISTENER;
-use super::super::plan::{Listener, Pool, Starttls};
+use super::super::keys::{LISTENER, ROUTE};
+use super::super::plan::{Listener, Pool, Probe, ProbeAt, Starttls};
 use super::super::section::{Section, word};
 use super::Decoder;
 
@@ -42,4 +43,38 @@ impl<'a> Decoder<'a, '_> {
             }
         }
     }
+
+    /// A client of MySQL says nothing before its server does. Whoever goes by a name that the client is to say first, and
+    /// then to a pool that the probe shows to be MySQL in the clear, waits for ever.
+    pub(super) fn check_names(&mut self, listeners: &[Listener], pools: &[Pool]) {
+        let named = self.root.named("listeners", "listener", LISTENER);
+        for (listener, (_, section)) in listeners.iter().zip(named) {
+            let Some(first) = listener.routes.iter().position(|route| !route.when.sni.is_empty()) else { continue };
+            let later = listener.routes[first..].iter().flat_map(|route| route.pools()).chain(&listener.pool);
+            let mysql =
+                later.filter_map(|name| pools.iter().find(|pool| pool.name == *name)).find(|pool| speaks_first(pool));
+            let Some(mysql) = mysql.filter(|_| listener.tls.is_none()) else { continue };
+            let Some((at, path)) = sni_place(&section) else { continue };
+            let message = format!(
+                "sessions would wait for a name that nobody says: the pool {} is MySQL, as its probe says, whose server \
+                 speaks first, so that a backend must be chosen before a client says anything; route by address or port",
+                quote(&mysql.name)
+            );
+            self.report.error(at, &path, message);
+        }
+    }
+}
+
+/// Whether its backends greet in the clear.
+fn speaks_first(pool: &Pool) -> bool {
+    matches!(pool.health.probe, Some(Probe::Mysql(_))) && pool.health.at == ProbeAt::Backend && pool.tls.is_none()
+}
+
+/// The first `sni` of a listener's routes.
+fn sni_place(listener: &Section<'_>) -> Option<(Place, String)> {
+    let routes = listener.find("routes")?;
+    routes.node.items_at(&routes.path).find_map(|(item, path)| {
+        let sni = Section::new(ROUTE, &path, item.at).over(item, &path).section("match").find("sni")?;
+        Some((sni.at, sni.path))
+    })
 }

@@ -39,6 +39,7 @@ mod tests {
 
     use super::super::super::error::Report;
     use super::super::super::{Whereabouts, yaml};
+    use super::super::Streams;
     use super::*;
 
     fn write(folder: &Path, name: &str, text: &str) {
@@ -96,7 +97,7 @@ mod tests {
             let parsed = Whereabouts::of(&paths, &|_| None, &mut known);
             assert_eq!(Whereabouts::of(&paths, &|_| None, &mut known), parsed, "{text}");
             let mut report = Report::default();
-            let loaded = super::super::load_all(&paths, &|_| None, &Default::default(), &mut report);
+            let loaded = super::super::load_all(&paths, &|_| None, &Default::default(), Streams::Refused, &mut report);
             assert_eq!(
                 loaded.sources.iter().map(|source| &source.path).collect::<Vec<_>>(),
                 parsed.files.iter().collect::<Vec<_>>()
@@ -113,7 +114,7 @@ mod tests {
         ["a.yaml", "b.yaml"].iter().for_each(|name| write(dir.path(), name, "pools: {}\n"));
         let mut known = Known::default();
         for which in ["a", "b", "a"] {
-            let env = |name: &str| (name == "WHICH").then(|| which.to_owned());
+            let env = |name: &str| (name == "WHICH").then(|| which.into());
             assert_eq!(names(&Whereabouts::of(&paths, &env, &mut known)), format!("main.yaml {which}.yaml"));
         }
     }

@@ -13,7 +13,7 @@ use super::expand::{Env, expand};
 use super::needs;
 use super::reach::{Need, Needed, Reach};
 use super::scalar;
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 use super::yaml;
 
 pub(in crate::config) use glob::{is_name, places};
@@ -47,7 +47,9 @@ pub(super) fn load_all(
     let (surveys, found) = (false, Documents::new());
     let mut loader = Loader { env, reach, streams, report, surveys, found, seen: HashSet::new() };
     paths.iter().for_each(|path| loader.argument(path));
-    loader.found
+    let mut found = loader.found;
+    found.refuse_nothing(report);
+    found
 }
 
 /// Finds and reads the same files, but parses only those whose text is not `known`, and gives no document. What is known
@@ -73,6 +75,7 @@ pub(super) fn parse_one(name: &str, text: &str, env: Env<'_>, report: &mut Repor
     for document in &found.list {
         refuse_include(document, "a configuration in memory may not include files", report);
     }
+    found.refuse_nothing(report);
     found
 }
 
@@ -84,6 +87,7 @@ pub(super) fn parse_all(sources: &[Source], env: Env<'_>, report: &mut Report) -
         found.add(parse(&source.text, start, env, report));
         found.sources.push(source.clone());
     }
+    found.refuse_nothing(report);
     found
 }
 
@@ -117,6 +121,18 @@ impl Documents {
     fn add(&mut self, document: Option<Document>) {
         self.complete &= document.is_some();
         self.list.extend(document);
+    }
+
+    /// A file may be empty, but not all of them.
+    fn refuse_nothing(&mut self, report: &mut Report) {
+        let is_empty = |document: &Document| document.root.entries().is_some_and(<[Entry]>::is_empty);
+        if let [first, ..] = &*self.list
+            && self.complete
+            && self.list.iter().all(is_empty)
+        {
+            report.error(first.start, "", "the file is empty: a configuration has at least `listeners` and `pools`");
+            self.complete = false;
+        }
     }
 }
 
@@ -255,7 +271,7 @@ impl Loader<'_> {
 
 fn refuse_include(document: &Document, message: &str, report: &mut Report) {
     let mut entries = document.root.entries().unwrap_or_default().iter();
-    if let Some(entry) = entries.find(|entry| entry.key == "include") {
+    if let Some(entry) = entries.find(|entry| entry.key == "include" && entry.node.text() != Some("off")) {
         report.error(entry.key_at, "include", message);
     }
 }
@@ -270,10 +286,7 @@ fn document(mut root: Node, start: Place, env: Env<'_>, report: &mut Report) -> 
             expand(&mut root, "", env, report);
             Some(Document { start, root })
         }
-        Value::Null => {
-            report.error(start, "", "the file is empty: a configuration has at least `listeners` and `pools`");
-            None
-        }
+        Value::Null => Some(Document { start, root: Node { at: start, value: Value::Map(Vec::new()) } }),
         _ => {
             report.error(
                 root.at,
@@ -293,8 +306,11 @@ fn include_of(root: &Node) -> Option<&Node> {
 /// A pattern of `include`: its place, its path in the tree, and itself.
 type Pattern = (Place, String, String);
 
-/// The patterns that are text; anything else is left for the checks to refuse.
+/// The patterns that are text; anything else is left for the checks to refuse. `off` is as if there were none.
 fn patterns(include: &Node) -> Vec<Pattern> {
+    if include.text() == Some("off") {
+        return Vec::new();
+    }
     let items = include.items_at("include");
     items.filter_map(|(item, path)| Some((item.at, path, scalar::text(item, "a path").ok()?.to_owned()))).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::super::scalar::Scalar;
 use super::shared::{OFF, ON_CHANGE};
-use super::{BOOL, Choice, Key, Kind, MANY, PATH, PORT, SHARE, TEXT, TIMEOUT, TIMEOUT_OR_OFF, count};
+use super::{BOOL, Choice, Key, Kind, MANY, PATH, PORT, SHARE, TEXT, TIMEOUT, TIMEOUT_OR_OFF, count, literal};
 
 /// `pools.NAME.health`.
 pub(in super::super) const HEALTH: &[Key] = &[
@@ -98,7 +98,7 @@ pub(in super::super) fn probe_keys(name: &str) -> Option<&'static [Key]> {
 }
 
 /// Each with exactly one of these.
-pub(in super::super) const STEP: &[Key] = &[
+pub(in super::super) const STEP: &[Key] = &literal([
     Key::new("send", TEXT, "Text to send. It may hold a password, so it is never shown.")
         .example("\"PING\\r\\n\"")
         .secret(),
@@ -114,9 +114,9 @@ pub(in super::super) const STEP: &[Key] = &[
          of it is there. What comes after the match is left to the next step.",
     )
     .example("\"^[+]PONG\""),
-];
+]);
 
-const HTTP: &[Key] = &[
+const HTTP: &[Key] = &literal([
     Key::new("path", Kind::Scalar(Scalar::HttpPath), "The path asked for.").default("/"),
     Key::new("method", Kind::Scalar(Scalar::Method), "The method.").default("GET"),
     Key::new("host", Kind::Scalar(Scalar::Token), "The Host header; without it the address that is probed.")
@@ -136,13 +136,13 @@ const HTTP: &[Key] = &[
     .example("ok"),
     Key::new("tls", BOOL, "Ask over TLS; the certificate is verified as the pool's `tls` says, and not without that.")
         .default("false"),
-];
+]);
 
 const GRPC: &[Key] =
-    &[Key::new("service", TEXT, "The service that is asked about; without it the server as a whole.")
-        .example("orders")];
+    &literal([Key::new("service", TEXT, "The service that is asked about; without it the server as a whole.")
+        .example("orders")]);
 
-const POSTGRES: &[Key] = &[
+const POSTGRES: &[Key] = &literal([
     ROLE,
     user(
         "The user to log in as, who needs no right but to connect. Without one the server is only asked whether it is \
@@ -150,9 +150,9 @@ const POSTGRES: &[Key] = &[
     ),
     Key::new("database", TEXT, "The database to log in to; without it the one of the user's name.").example("d"),
     PASSWORD,
-];
+]);
 
-const MYSQL: &[Key] = &[
+const MYSQL: &[Key] = &literal([
     ROLE,
     user(
         "The user to log in as, who needs no right but to connect. Without one the probe logs in as `peerway` with no \
@@ -161,9 +161,9 @@ const MYSQL: &[Key] = &[
          blocks this host, and with it every client.",
     ),
     PASSWORD,
-];
+]);
 
-const REDIS: &[Key] = &[
+const REDIS: &[Key] = &literal([
     Key::new(
         "role",
         Kind::Choice(ROLE_WORDS),
@@ -173,7 +173,7 @@ const REDIS: &[Key] = &[
     .example("primary"),
     user("The user to log in as, for accounts other than the default one."),
     PASSWORD,
-];
+]);
 
 const fn user(doc: &'static str) -> Key {
     Key::new("user", TEXT, doc).example("u")

@@ -5,7 +5,7 @@ use super::admission::ADMISSION;
 use super::route::ROUTE;
 use super::shared::{ACCESS_LOG, CONGESTION_CONTROL, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT};
 use super::tls::TLS;
-use super::{BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, NAME, TIMEOUT, TIMEOUT_OR_OFF, count, seconds};
+use super::{BOOL, BYTE_RATE_OR_OFF, Choice, Key, Kind, NAME, TIMEOUT, TIMEOUT_OR_OFF, count, literal, seconds};
 
 /// `listeners.NAME`.
 pub(in super::super) const LISTENER: &[Key] = &[
@@ -62,7 +62,12 @@ pub(in super::super) const LISTENER: &[Key] = &[
          routed by name: its server speaks first, and its salt is part of the login.",
     )
     .example("postgres")
-    .dormant(),
+    .dormant()
+    .never(
+        "mysql",
+        "a MySQL server speaks first, and its salt, which is part of the login, is in what it says, so that a backend must \
+         be chosen before the name that a client asks for can be known; route by address or port",
+    ),
     Key::new(
         "tls",
         Kind::Either(&[OFF, Kind::Map(TLS)]),
@@ -100,7 +105,7 @@ pub(in super::super) const LISTENER: &[Key] = &[
 ];
 
 /// One item of `bind` in the long form.
-pub(in super::super) const BIND: &[Key] = &[
+pub(in super::super) const BIND: &[Key] = &literal([
     Key::new("address", Kind::Scalar(Scalar::Bind), "The address, as in the short form.")
         .example("unix:peerway.sock")
         .required(),
@@ -118,7 +123,7 @@ pub(in super::super) const BIND: &[Key] = &[
          `deploy/README.md`.",
     )
     .default("false"),
-];
+]);
 
 const ACCEPT_PROXY: &[Key] = &[
     Key::new(

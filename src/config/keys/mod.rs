@@ -15,6 +15,7 @@ mod tls;
 use std::time::Duration;
 
 use super::scalar::Scalar;
+use super::tree::Node;
 use super::units::LONGEST;
 
 pub(super) use health::{HEALTH, STEP, probe_keys};
@@ -40,6 +41,12 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// The example needs something a stranger does not have, so the reference file shows it as a comment.
     pub(super) dormant: bool,
+    /// Its values are compared or sent as they stand: `off` is a text like any other.
+    pub(super) literal: bool,
+    /// A map that says nothing when it is absent, though its keys have defaults.
+    pub(super) silent: bool,
+    /// A word that one may expect here, and why it cannot be.
+    pub(super) never: Option<(&'static str, &'static str)>,
     /// What to do instead of writing `off`, for a key of which one may expect that it has that.
     pub(super) instead_of_off: Option<&'static str>,
     /// Its value is compared and never shown.
@@ -60,6 +67,9 @@ impl Key {
             example: None,
             required: false,
             dormant: false,
+            literal: false,
+            silent: false,
+            never: None,
             instead_of_off: None,
             secret: false,
             restart: false,
@@ -87,6 +97,16 @@ impl Key {
         self
     }
 
+    const fn silent(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
+    const fn never(mut self, word: &'static str, why: &'static str) -> Self {
+        self.never = Some((word, why));
+        self
+    }
+
     const fn instead_of_off(mut self, remedy: &'static str) -> Self {
         self.instead_of_off = Some(remedy);
         self
@@ -106,6 +126,42 @@ impl Key {
         self.later = true;
         self
     }
+
+    /// Whether `node` takes back what `defaults` say here, and is as if it were not there: `off`, where that has no meaning
+    /// of its own.
+    pub(super) fn is_taken_back(&self, node: &Node) -> bool {
+        node.text() == Some("off") && self.can_be_taken_back()
+    }
+
+    /// Whether it can be absent, and absent means that the thing is not there.
+    pub(super) fn can_be_taken_back(&self) -> bool {
+        let can_be_absent = self.default.is_none() && !self.required && self.instead_of_off.is_none() && !self.later;
+        let means_nothing = match self.kind {
+            Kind::Map(keys) => self.silent || keys.iter().any(|key| key.required),
+            Kind::Named(_) | Kind::Values(_) => false,
+            kind => !has_its_off(kind),
+        };
+        can_be_absent && means_nothing && !self.literal
+    }
+}
+
+/// Whether `off` means something of its own here.
+fn has_its_off(kind: Kind) -> bool {
+    match kind {
+        Kind::Choice(choices) => choices.iter().any(|choice| choice.name == "off"),
+        Kind::Either(kinds) => kinds.iter().any(|kind| has_its_off(*kind)),
+        _ => false,
+    }
+}
+
+/// Keys of what stands in a list, or behind a choice, and is filled by no `defaults`: each value is taken as it stands.
+const fn literal<const N: usize>(mut keys: [Key; N]) -> [Key; N] {
+    let mut index = 0;
+    while index < N {
+        keys[index].literal = true;
+        index += 1;
+    }
+    keys
 }
 
 /// What a key may hold.

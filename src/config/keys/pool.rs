@@ -4,7 +4,7 @@ use super::super::scalar::Scalar;
 use super::health::HEALTH;
 use super::shared::{CONGESTION_CONTROL, KEEPALIVE_KEY, NODELAY, OFF, ON_CHANGE, STARTTLS, USER_TIMEOUT, ZONE_NAME};
 use super::{
-    BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count,
+    BOOL, Choice, Key, Kind, MANY, NAME, PATH, RATE, SHARE, SPAN, TEXT, TEXTS, TIMEOUT, TIMEOUT_OR_OFF, count, literal,
 };
 
 /// `pools.NAME`.
@@ -95,7 +95,7 @@ pub(in super::super) const POOL: &[Key] = &[
 ];
 
 /// One item of `backends` in the long form.
-pub(in super::super) const BACKEND: &[Key] = &[
+pub(in super::super) const BACKEND: &[Key] = &literal([
     Key::new(
         "name",
         NAME,
@@ -108,7 +108,7 @@ pub(in super::super) const BACKEND: &[Key] = &[
     ZONE,
     MAX_CONNECTIONS,
     Key::new("disabled", BOOL, "Send it nothing new; sessions it has go on.").default("false"),
-];
+]);
 
 pub(super) const BACKEND_DEFAULTS: &[Key] = &[WEIGHT, TIER, ZONE, MAX_CONNECTIONS];
 

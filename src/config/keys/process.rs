@@ -107,8 +107,10 @@ pub(in super::super) const ROOT: &[Key] = &[
         Kind::Map(METRICS),
         "A second endpoint that a scraper may reach: only /metrics, /healthz and /readyz, never the API. The admin \
          endpoint serves these three too.",
-    ),
-    Key::new("ready_when", Kind::Map(READY_WHEN), "What /readyz waits for, besides being started and not shutting down."),
+    )
+    .silent(),
+    Key::new("ready_when", Kind::Map(READY_WHEN), "What /readyz waits for, besides being started and not shutting down.")
+        .silent(),
     Key::new("log", Kind::Map(LOG), "The program's own log, which goes to standard error, and the access log."),
     Key::new(
         "defaults",

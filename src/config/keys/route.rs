@@ -2,10 +2,10 @@
 
 use super::super::scalar::Scalar;
 use super::shared::OFF;
-use super::{Choice, Key, Kind, NAME, PORT, TEXT, TEXTS, count};
+use super::{Choice, Key, Kind, NAME, PORT, TEXT, TEXTS, count, literal};
 
 /// One item of `routes`.
-pub(in super::super) const ROUTE: &[Key] = &[
+pub(in super::super) const ROUTE: &[Key] = &literal([
     Key::new(
         "match",
         Kind::Map(MATCH),
@@ -15,9 +15,9 @@ pub(in super::super) const ROUTE: &[Key] = &[
     Key::new("pool", NAME, "The pool for such connections.").example("web"),
     Key::new("action", ACTION, "Instead of a pool: turn them away. They end as `rejected`.").dormant(),
     Key::new("split", Kind::Map(SPLIT), "Instead of a pool: share them among several.").dormant(),
-];
+]);
 
-const MATCH: &[Key] = &[
+const MATCH: &[Key] = &literal([
     Key::new(
         "sni",
         TEXTS,
@@ -66,7 +66,7 @@ const MATCH: &[Key] = &[
     )
     .example("\"spiffe://prod/*\"")
     .dormant(),
-];
+]);
 
 const ACTION: Kind = Kind::Choice(ACTION_WORDS);
 const ACTION_WORDS: &[Choice] = &[

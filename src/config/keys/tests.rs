@@ -130,3 +130,28 @@ fn names_are_unique_and_in_the_table_once() {
     walk(ROOT, "", &mut |_, path| assert!(paths.insert(path.to_owned()), "{path} twice"));
     assert!(paths.len() > 150, "{}", paths.len());
 }
+
+/// Whoever writes `off` for what may be absent must be understood; `match: { sni: off }` must not take everybody.
+#[test]
+fn off_takes_back_whatever_can_be_absent_and_nothing_in_lists_and_choices() {
+    let mut taken_back = Vec::new();
+    walk(ROOT, "", &mut |key, path| {
+        if key.can_be_taken_back() {
+            taken_back.push(path.to_owned());
+        }
+    });
+    for path in ["include", "state_file", "admin", "admin.tls", "admin.token_file", "metrics", "metrics.listen"]
+        .into_iter()
+        .chain(["listeners.routes", "listeners.pool", "listeners.tls.client_auth", "listeners.tls.client_auth.crl"])
+        .chain(["listeners.tls.alpn", "listeners.tls.ticket_keys", "pools.tls.ca", "pools.tls.server_name"])
+        .chain(["pools.health.port", "pools.health.address", "listeners.admission.allow"])
+    {
+        assert!(taken_back.iter().any(|taken| taken == path), "{path}: {taken_back:?}");
+    }
+    for path in
+        ["tcp", "timeouts", "connect", "log", "match", "sni", "send", "expect", "body_regex", "name", "user", "mode"]
+    {
+        assert!(!taken_back.iter().any(|taken| taken.ends_with(&format!(".{path}"))), "{path}: {taken_back:?}");
+    }
+    assert!(!taken_back.iter().any(|taken| ["shutdown", "upgrade", "reload", "log", "defaults"].contains(&&**taken)));
+}
