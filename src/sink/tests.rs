@@ -98,7 +98,7 @@ fn a_stuck_pipe_stalls_nobody() {
     assert!(dropped.load(Relaxed) > 1000);
     let began = Instant::now();
     assert!(!sink.flush(Duration::from_millis(200)));
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(1));
     // It is read again: what waited arrives, whole lines only.
     let taken = 20_000 - dropped.load(Relaxed);
     let mut read = vec![0; taken as usize * line.len()];

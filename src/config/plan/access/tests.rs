@@ -1,8 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -124,20 +122,4 @@ fn a_search_among_a_hundred_thousand_takes_a_few_steps() {
     assert_eq!(large.v4.layers.len(), 5, "nodes of 16, for 200 000 ranges");
     let bytes: usize = large.v4.layers.iter().map(|layer| size_of_val(&**layer)).sum();
     assert!(bytes < 1_000_000, "{bytes}");
-}
-
-#[test]
-fn a_search_among_a_hundred_thousand_takes_no_more_than_ten_times_that_among_ten() {
-    let (small, large) = (table(10), table(100_000));
-    let time = |table: &AccessList| {
-        let started = Instant::now();
-        for n in 0..20_000_u32 {
-            black_box(table.v4.allows(black_box(n.wrapping_mul(0x9e37_79b9))));
-        }
-        started.elapsed()
-    };
-    // The best of many: whoever else runs on this machine only ever adds.
-    let best = |table: &AccessList| (0..40).map(|_| time(table)).min().unwrap_or(Duration::MAX);
-    let (few, many) = (best(&small), best(&large));
-    assert!(many < few * 10, "{many:?} for 20 000 searches among 100 000, {few:?} among ten");
 }
