@@ -11,7 +11,7 @@ use crate::backend::LastProbe;
 use crate::config::Setting;
 use crate::drain::Stage;
 use crate::ledger::{Ledger, Record, SessionId};
-use crate::metrics::{Cause, Direction};
+use crate::metrics::{Cause, Counts, Direction, Labels, families};
 use crate::pool::{Forced, Override, Pool, SeatFacts};
 use crate::route::Listening;
 use crate::sink::rfc3339;
@@ -44,7 +44,7 @@ struct BackendView {
     weight: u32,
     tier: u8,
     zone: Option<String>,
-    active: u32,
+    active: u64,
     connections_total: u64,
     since: String,
     reason: Option<String>,
@@ -83,26 +83,30 @@ impl From<&Override> for OverrideView {
     }
 }
 
-/// `GET /api/v1/pools`
-pub(super) fn pools(state: &State) -> Answer {
-    let live = state.live.load();
-    answer::as_json(&Pools { pools: live.pools.values().map(|pool| view_pool(pool)).collect() })
+/// `GET /api/v1/pools`. Sessions are those of all processes, as in the metrics.
+pub(super) async fn pools(state: &State) -> Answer {
+    state.elders.refresh().await;
+    let (live, others) = (state.live.load(), state.elders.sum());
+    answer::as_json(&Pools { pools: live.pools.values().map(|pool| view_pool(pool, &others)).collect() })
 }
 
-fn view_pool(pool: &Pool) -> PoolView {
+fn view_pool(pool: &Pool, others: &Counts) -> PoolView {
     let snapshot = pool.snapshot();
+    let waiting = others.total_of(families::POOL_QUEUE_LENGTH, &Labels::new(&[("pool", &pool.name)]));
     let seats = snapshot.members.iter().zip(&snapshot.seats);
     PoolView {
         name: pool.name.to_string(),
         policy: pool.settings().policy.name,
         table_digest: snapshot.policy().and_then(|policy| policy.digest()),
         fail_open: pool.fails_open(),
-        queue_length: pool.queue_length(),
-        backends: seats.map(|(member, seat)| view_backend(member, seat)).collect(),
+        queue_length: pool.queue_length() + waiting as usize,
+        backends: seats.map(|(member, seat)| view_backend(member, seat, others)).collect(),
     }
 }
 
-fn view_backend(member: &crate::balance::Member, seat: &SeatFacts) -> BackendView {
+fn view_backend(member: &crate::balance::Member, seat: &SeatFacts, others: &Counts) -> BackendView {
+    let labels = Labels::new(&[("pool", &member.backend.pool), ("backend", &member.backend.name)]);
+    let of_others = |family| others.total_of(family, &labels);
     BackendView {
         name: member.backend.name.to_string(),
         address: seat.address.clone(),
@@ -110,8 +114,8 @@ fn view_backend(member: &crate::balance::Member, seat: &SeatFacts) -> BackendVie
         weight: seat.weight,
         tier: seat.tier,
         zone: seat.zone.as_deref().map(str::to_owned),
-        active: member.backend.active(),
-        connections_total: member.backend.cells.connections.get(),
+        active: u64::from(member.backend.active()) + of_others(families::BACKEND_ACTIVE),
+        connections_total: member.backend.cells.connections.get() + of_others(families::BACKEND_CONNECTIONS),
         since: rfc3339(seat.since),
         reason: Some(&seat.reason).filter(|reason| !reason.is_empty()).cloned(),
         last_probe: member.backend.last_probe().map(|probe| view_probe(&probe)),
@@ -146,9 +150,11 @@ struct ListenerView<'a> {
     routes: &'a [Setting],
 }
 
-/// `GET /api/v1/listeners`
-pub(super) fn listeners(state: &State) -> Answer {
-    let live = state.live.load();
+/// `GET /api/v1/listeners`. Sessions are those of all processes, as in the metrics.
+pub(super) async fn listeners(state: &State) -> Answer {
+    state.elders.refresh().await;
+    let (live, others) = (state.live.load(), state.elders.sum());
+    let elsewhere = |name: &str| others.total_of(families::LISTENER_ACTIVE, &Labels::new(&[("listener", name)]));
     let draining = state.life.stage() >= Stage::Draining;
     let told = |listening: &Listening, key| live.plan.settings.get("listeners")?.get(&listening.live.name)?.get(key);
     let view = |listening: &Listening| ListenerView {
@@ -160,7 +166,7 @@ pub(super) fn listeners(state: &State) -> Answer {
         name: listening.live.name.to_string(),
         configured: listening.live.configured(),
         bound: listening.bound.clone(),
-        active: listening.live.census().active,
+        active: listening.live.census().active + elsewhere(&listening.live.name),
         state: if draining || listening.leaving { "draining" } else { "open" },
     };
     answer::as_json(&Listeners { listeners: live.listeners.values().map(view).collect() })

@@ -121,7 +121,10 @@ pub(super) async fn plan(state: &State, body: Bytes, is_json: bool) -> Result<An
     let loaded = tokio::task::spawn_blocking(load).await;
     let loaded = loaded.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     match loaded.map_err(Refusal::bad)? {
-        Ok(loaded) => Ok(answer::as_json(&plan::view(state, &loaded))),
+        Ok(loaded) => {
+            state.elders.refresh().await;
+            Ok(answer::as_json(&plan::view(state, &loaded)))
+        }
         Err(errors) => Ok(bad_config(&errors)),
     }
 }

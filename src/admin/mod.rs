@@ -35,7 +35,7 @@ use crate::relay::Workbench;
 use crate::route::Live;
 
 pub use desk::{Attempt, Author, Busy, Desk, GuardView, InForce, Origin, Verdict, Wish};
-pub use elders::{Attendance, Bidding, Elders, Handed};
+pub use elders::{Attendance, Bidding, Departure, Departures, Elders, Handed, Heeds, Thing};
 pub use plan::{ChangeView, ObjectView, PlanView, told};
 pub use router::understands;
 pub use scrape::{Process, scrape};

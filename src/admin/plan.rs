@@ -11,6 +11,8 @@ use crate::balance::share_moved;
 use crate::config::diff::{Change, ChangeAt, Path, Step, diff, restarts};
 use crate::config::plan::{Plan, Pool};
 use crate::config::{ConfigError, Loaded, Setting};
+use crate::metrics::families as f;
+use crate::metrics::{Counts, Labels};
 
 /// Changes that are told of one attempt of the history.
 const TOLD: usize = 200;
@@ -210,9 +212,10 @@ impl Place {
     }
 }
 
-/// Living sessions by what they are on.
+/// Living sessions by what they are on: those of this process, and what older ones count.
 #[derive(Default)]
 struct Sessions {
+    others: Counts,
     all: usize,
     listeners: BTreeMap<Arc<str>, usize>,
     pools: BTreeMap<Arc<str>, usize>,
@@ -221,7 +224,7 @@ struct Sessions {
 
 impl Sessions {
     fn count(state: &State) -> Self {
-        let mut sessions = Self::default();
+        let mut sessions = Self { others: state.elders.sum(), ..Self::default() };
         state.ledger.list(None, usize::MAX, |record| {
             let known = record.progress();
             sessions.all += 1;
@@ -244,6 +247,19 @@ impl Sessions {
             "backend" => self.backends.get(&place.name),
             _ => Some(&self.all),
         };
-        found.copied().unwrap_or_default()
+        found.copied().unwrap_or_default() + self.elsewhere(place) as usize
+    }
+
+    fn elsewhere(&self, place: &Place) -> u64 {
+        let (pool, backend) = place.name.split_once('/').unwrap_or((&place.name, ""));
+        let of_pool = Labels::new(&[("pool", pool)]);
+        match place.kind {
+            "listener" => self.others.total_of(f::LISTENER_ACTIVE, &Labels::new(&[("listener", &place.name)])),
+            "pool" => {
+                [f::BACKEND_ACTIVE, f::POOL_QUEUE_LENGTH].map(|of| self.others.total_of(of, &of_pool)).iter().sum()
+            }
+            "backend" => self.others.total_of(f::BACKEND_ACTIVE, &Labels::new(&[("pool", pool), ("backend", backend)])),
+            _ => self.others.total(f::LISTENER_ACTIVE) as u64,
+        }
     }
 }

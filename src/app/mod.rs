@@ -11,6 +11,7 @@ mod inheritance;
 mod limits;
 mod logging;
 mod marks;
+mod orders;
 mod pools;
 mod reload;
 mod sandbox;

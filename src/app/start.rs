@@ -15,16 +15,20 @@ use super::systemd::{Manager, Store};
 use super::upgrade::{Estate, Heir, Inheritance, Upgrader};
 use super::worker::{Arrival, Job};
 use super::{
-    Acceptors, Birth, Configured, Logging, Running, StartError, Succession, activation, limits, reload, tls, watchdog,
-    worker,
+    Acceptors, Birth, Configured, Logging, Running, StartError, Succession, activation, limits, orders, reload, tls,
+    watchdog, worker,
 };
-use crate::admin::{self, Attendance, Desk, Door, Endpoint, UpgradeWish, Upgrades, Wish};
+use crate::admin::{self, Attendance, Desk, Door, Endpoint, Heeds, UpgradeWish, Upgrades, Wish};
 use crate::config::Known;
 use crate::connect::Connector;
 use crate::drain::Stage;
 use crate::ledger;
+use crate::pool::Orders;
 use crate::relay::Workbench;
 use crate::session::Context;
+
+/// Reloads of a newer process that wait to be followed here.
+const DEPARTURES: usize = 64;
 
 /// Starts everything, taking over from another process if there is a `link` to one.
 pub(super) async fn start(
@@ -68,7 +72,9 @@ async fn start_all(
     let tools = foundation.tools(&plan, orders);
     let connector = tools.connector.clone();
     let Foundation { endpoints, runtimes, descriptors, .. } = foundation;
-    tokio::spawn(ledger::evict(state.ledger.clone(), ordered));
+    let (obey, obeyed) = mpsc::unbounded_channel();
+    tokio::spawn(orders::pass_on(ordered, obey.clone(), state.elders.clone()));
+    tokio::spawn(ledger::evict(state.ledger.clone(), obeyed));
     let (senders, receivers): (Vec<_>, Vec<_>) = state.benches.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let sockets: Arc<Sockets> = Arc::default();
     sockets.inherit(std::mem::take(&mut estate.addresses));
@@ -90,7 +96,8 @@ async fn start_all(
     limits::suffices(descriptors, open, workers.len())?;
     assembly.overhead = open.saturating_sub(prepared.sockets());
     let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
-    let unattended = Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over };
+    let unattended =
+        Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over, orders: obey };
     unattended.attend(birth, Store::new(estate.stored))
 }
 
@@ -167,13 +174,15 @@ struct Unattended {
     known: Known,
     /// Whether it has taken over from another one.
     takes_over: bool,
+    /// Obeyed here.
+    orders: Orders,
 }
 
 impl Unattended {
     /// Says that everything is there, and leaves running whoever changes it, watches it and replaces it.
     fn attend(self, birth: Birth, store: Store) -> Result<(Running, Succession), StartError> {
         let Birth { starter, walls, manager, .. } = birth;
-        let Self { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over } = self;
+        let Self { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over, orders } = self;
         let (state, sockets, acceptors) =
             (assembly.state.clone(), assembly.sockets.clone(), assembly.acceptors.clone());
         let manager = Arc::new(manager);
@@ -182,7 +191,8 @@ impl Unattended {
         let (doors, door) = watch::channel(Door::Open);
         let (exports, exported) = mpsc::channel(1);
         let turn: Arc<Mutex<()>> = Arc::default();
-        let attendance = Attendance::new(state.clone(), bid);
+        let (departures, departed) = mpsc::channel(DEPARTURES);
+        let attendance = Attendance::new(state.clone(), Heeds { biddings: bid, departures, orders });
         let upgrader = Upgrader {
             state: state.clone(),
             sockets: sockets.clone(),
@@ -199,7 +209,8 @@ impl Unattended {
         if !takes_over {
             manager.ready("serving");
         }
-        let with = reload::With { exports: exported, turn, manager: manager.clone(), store, known };
+        let with =
+            reload::With { exports: exported, departures: departed, turn, manager: manager.clone(), store, known };
         reload::spawn(assembly, wishes, with);
         tokio::spawn(tls::watch_until_left(state.clone()));
         tokio::spawn(watchdog::be_watched(manager.clone(), state.clone()));

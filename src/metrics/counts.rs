@@ -145,6 +145,17 @@ impl Counts {
         self.0.get(family.name).map_or(0.0, |samples| samples.values().map(|number| number.value()).sum())
     }
 
+    /// The sum over those series of a family that begin with these labels, all of them or the first ones.
+    pub fn total_of(&self, family: &Family, labels: &super::Labels) -> u64 {
+        let begin = format!("{}{{{}", family.name, labels.text());
+        let samples = self.0.get(family.name).map(|samples| samples.range(begin.clone()..));
+        let alike = samples.into_iter().flatten().take_while(|(series, _)| series.starts_with(&begin));
+        // A label ends where the next begins, or all do: its quotes close it, also where its value holds others.
+        let numbers =
+            alike.filter(|(series, _)| series[begin.len()..].starts_with([',', '}'])).map(|(_, number)| *number);
+        numbers.fold(Number::Whole(0), Number::plus).value() as u64
+    }
+
     /// Takes one series out.
     pub(super) fn take(&mut self, family: &Family, series: &str) -> Option<Number> {
         self.0.get_mut(family.name)?.remove(series)
@@ -223,6 +234,19 @@ mod tests {
         page.family(families::SESSION_DURATION);
         page.family(families::BACKEND_UP);
         page.finish()
+    }
+
+    #[test]
+    fn what_is_counted_of_a_thing_is_not_that_of_one_with_a_longer_name() {
+        let page = "peerway_backend_active_connections{pool=\"p\",backend=\"b\"} 1\n\
+            peerway_backend_active_connections{pool=\"p\",backend=\"b\\\"}\"} 2\n\
+            peerway_backend_active_connections{pool=\"p\",backend=\"bc\"} 4\n\
+            peerway_backend_active_connections{pool=\"p2\",backend=\"b\"} 8\n";
+        let counts = Counts::read(page);
+        let of = |pairs: &[(&'static str, &str)]| counts.total_of(families::BACKEND_ACTIVE, &Labels::new(pairs));
+        assert_eq!(of(&[("pool", "p"), ("backend", "b")]), 1);
+        assert_eq!(of(&[("pool", "p"), ("backend", "b\"}")]), 2);
+        assert_eq!((of(&[("pool", "p")]), of(&[("pool", "p2")]), of(&[("pool", "q")])), (7, 8, 0));
     }
 
     #[test]

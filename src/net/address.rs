@@ -62,6 +62,16 @@ pub enum Target {
     Unix(Arc<Path>),
 }
 
+impl Target {
+    /// Reads what is shown of one.
+    pub fn read(shown: &str) -> Option<Self> {
+        match shown.strip_prefix("unix:") {
+            Some(path) => Some(Self::Unix(Path::new(path).into())),
+            None => shown.parse().ok().map(Self::Ip),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,6 +184,7 @@ mod tests {
             let address = SocketAddr::new(ip, port);
             prop_assert_eq!(format!("{:>24}|", Peer::Ip(address)), format!("{address:>24}|"));
             prop_assert_eq!(Target::Ip(address).to_string(), address.to_string());
+            prop_assert_eq!(Target::read(&address.to_string()), Some(Target::Ip(address)));
         }
     }
 

@@ -30,6 +30,16 @@ pub struct Live {
     pub departed: Vec<Arc<Backend>>,
 }
 
+impl Live {
+    /// A backend that is there, or is gone and still has sessions.
+    pub fn backend(&self, pool: &str, name: &str) -> Option<Arc<Backend>> {
+        let is_it = |backend: &&Arc<Backend>| *backend.pool == *pool && *backend.name == *name;
+        let snapshot = self.pools.get(pool).map(|pool| pool.snapshot());
+        let members = snapshot.iter().flat_map(|snapshot| &snapshot.members).map(|member| &member.backend);
+        members.chain(&self.departed).find(is_it).cloned()
+    }
+}
+
 /// A listener that accepts, and where its sessions go.
 #[derive(Debug, Clone)]
 pub struct Listening {

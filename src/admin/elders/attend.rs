@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
-use super::words::{Answer, Ask, Question, Told, Turn};
+use super::words::{Answer, Ask, Departures, Question, Told, Turn};
 use crate::admin::scrape::scrape_alone;
 use crate::admin::{Process, State, api};
 use crate::backend::Backend;
 use crate::ledger::SessionId;
 use crate::metrics::{Cause, Counts, Format};
 use crate::net::inherit::{Frame, FrameReader, FrameWriter, frames};
+use crate::pool::Orders;
 
 /// How long the end of the process waits until its last counts are taken.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,19 +29,30 @@ pub enum Bidding {
     End,
 }
 
+/// Where it goes what the newest process wants.
+#[derive(Debug)]
+pub struct Heeds {
+    /// Of the process as a whole.
+    pub biddings: mpsc::UnboundedSender<Bidding>,
+    /// Of sessions of what it has removed.
+    pub departures: mpsc::Sender<Departures>,
+    /// Of sessions of backends.
+    pub orders: Orders,
+}
+
 /// Whoever is answered: the newest process, and during an upgrade the one that is to be the newest.
 #[derive(Debug)]
 pub struct Attendance {
     state: Arc<State>,
     process: Process,
-    biddings: mpsc::UnboundedSender<Bidding>,
+    heeds: Heeds,
     leaders: Mutex<Vec<Arc<AsyncMutex<FrameWriter>>>>,
 }
 
 impl Attendance {
-    /// For this process; what it is to do goes to `biddings`.
-    pub fn new(state: Arc<State>, biddings: mpsc::UnboundedSender<Bidding>) -> Arc<Self> {
-        Arc::new(Self { state, process: Process::default(), biddings, leaders: Mutex::default() })
+    /// For this process.
+    pub fn new(state: Arc<State>, heeds: Heeds) -> Arc<Self> {
+        Arc::new(Self { state, process: Process::default(), heeds, leaders: Mutex::default() })
     }
 
     /// Answers whoever has the other end.
@@ -104,6 +116,13 @@ impl Attendance {
                 Told::Done(known)
             }
             Ask::Yield(turns) => Told::Yielded(turns.iter().map(|turn| self.yields(turn)).collect()),
+            Ask::Part(departures) => Told::Done(self.heeds.departures.try_send(departures).is_ok()),
+            Ask::Obey(commands) => {
+                let live = self.state.live.load();
+                let orders = commands.iter().filter_map(|command| command.order(&live));
+                orders.for_each(|order| drop(self.heeds.orders.send(order)));
+                Told::Done(true)
+            }
             Ask::Meet => {
                 let met = descriptors.into_iter().next().map(|end| self.meet(end));
                 Told::Done(matches!(met, Some(Ok(()))))
@@ -120,7 +139,7 @@ impl Attendance {
     }
 
     fn bid(&self, bidding: Bidding) -> Told {
-        Told::Done(self.biddings.send(bidding).is_ok())
+        Told::Done(self.heeds.biddings.send(bidding).is_ok())
     }
 
     /// What this process alone has counted.

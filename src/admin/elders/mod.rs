@@ -20,12 +20,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::api::ConnectionView;
 use crate::metrics::{Counts, families};
 use crate::net::inherit::{FrameReader, FrameWriter, channel, frames};
-use crate::pool::Override;
+use crate::pool::{Order, Override};
 use turns::Turns;
-use words::{Answer, Ask, Question, Told};
+use words::{Answer, Ask, Command, Question, Told};
 
-pub use attend::{Attendance, Bidding};
+pub use attend::{Attendance, Bidding, Heeds};
 pub(super) use words::Wanted;
+pub use words::{Departure, Departures, Thing};
 
 /// Between looks at what they count.
 const LOOK: Duration = Duration::from_secs(1);
@@ -140,6 +141,13 @@ impl Elders {
         (living, inner.ended.clone())
     }
 
+    /// All that they have counted, as it was last heard, in one sum.
+    pub(super) fn sum(&self) -> Counts {
+        let (mut sum, ended) = self.counts();
+        sum.add(&ended);
+        sum
+    }
+
     /// How many there are, and the sessions that live there.
     pub fn census(&self) -> (usize, u64) {
         let inner = self.lock();
@@ -169,6 +177,16 @@ impl Elders {
     pub(super) async fn heed(&self, pool: &str, backend: &str, over: Option<&Override>) {
         let (pool, backend) = (pool.to_owned(), backend.to_owned());
         self.ask_all(Ask::Heed { pool, backend, over: over.cloned() }).await;
+    }
+
+    /// Tells them what a reload has removed and brought back.
+    pub async fn part(&self, departures: Departures) {
+        self.ask_all(Ask::Part(departures)).await;
+    }
+
+    /// Tells them what is to happen to sessions of backends.
+    pub async fn obey(&self, orders: &[Order]) {
+        self.ask_all(Ask::Obey(orders.iter().map(Command::of).collect())).await;
     }
 
     /// Has them end, with so long for their sessions.

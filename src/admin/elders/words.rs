@@ -1,10 +1,16 @@
 //! What the newest process and one before it say to each other: questions one way, answers the other, one JSON value a
 //! frame. Words are only ever added, since the two may be of different versions.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use crate::admin::api::ConnectionView;
-use crate::pool::Override;
+use crate::config::plan::OnChange;
+use crate::metrics::Cause;
+use crate::pool::{Order, Override};
+use crate::route::Live;
 
 /// A question or a wish of the newest process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +38,10 @@ pub(super) enum Ask {
     Heed { pool: String, backend: String, over: Option<Override> },
     /// With `single_active` all processes are to send newcomers to one backend: what that comes to for each of these pools.
     Yield(Vec<Turn>),
+    /// A reload has removed these, or brought them back.
+    Part(Departures),
+    /// What is to happen to sessions of these backends.
+    Obey(Vec<Command>),
     /// The socket that comes with this is that of another process, which is to be answered as well.
     Meet,
 }
@@ -58,6 +68,76 @@ pub(super) struct Turn {
     pub(super) backend: String,
     /// Whether newcomers may join it; until then they join none.
     pub(super) open: bool,
+}
+
+/// What a reload has removed and what it has brought back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Departures {
+    /// What is gone, and what becomes of its sessions.
+    pub gone: Vec<Departure>,
+    /// What is there again, or is new: nobody's sessions end for it.
+    pub back: BTreeSet<Thing>,
+}
+
+/// Something that is gone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Departure {
+    /// What.
+    pub what: Thing,
+    /// Over how many milliseconds its sessions are ended; nothing lets them go on.
+    pub within_ms: Option<u64>,
+}
+
+/// A thing that has sessions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thing {
+    /// A listener of that name.
+    Listener(String),
+    /// A backend of those names.
+    Backend {
+        /// Its pool's name.
+        pool: String,
+        /// Its own.
+        name: String,
+        /// Where, if it is only about what is there: behind the name is another address now.
+        at: Option<Vec<String>>,
+    },
+}
+
+/// An order of a pool of the newest process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Command {
+    pool: String,
+    backend: String,
+    /// Over how many milliseconds sessions are ended; nothing takes earlier orders back.
+    within_ms: Option<u64>,
+    cause: String,
+    spares_newcomers: bool,
+}
+
+impl Command {
+    pub(super) fn of(order: &Order) -> Self {
+        Self {
+            pool: order.backend.pool.to_string(),
+            backend: order.backend.name.to_string(),
+            within_ms: order.how.span().map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+            cause: order.cause.as_str().to_owned(),
+            spares_newcomers: order.spares_newcomers,
+        }
+    }
+
+    /// The order as it is here; `None` if there is no such backend, or a newer version has causes of its own.
+    pub(super) fn order(&self, live: &Live) -> Option<Order> {
+        let backend = live.backend(&self.pool, &self.backend)?;
+        let cause = *Cause::ALL.iter().find(|cause| cause.as_str() == self.cause)?;
+        let how = match self.within_ms {
+            None => OnChange::Keep,
+            Some(0) => OnChange::Reset,
+            Some(millis) => OnChange::Drain(Duration::from_millis(millis)),
+        };
+        Some(Order { backend, how, cause, spares_newcomers: self.spares_newcomers, since: Instant::now() })
+    }
 }
 
 /// An answer, or, with the id 0, what is said unasked.

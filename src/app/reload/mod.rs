@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::assembly::Assembly;
 use super::systemd::{Manager, Store};
-use crate::admin::{Attempt, Author, Desk, GuardView, Verdict, Wish};
+use crate::admin::{Attempt, Author, Departures, Desk, GuardView, Verdict, Wish};
 use crate::config::plan::{Guard, Plan};
 use crate::config::{Known, Loaded};
 use crate::drain::Stage;
@@ -49,6 +49,8 @@ pub(super) struct With {
     pub(super) turn: Arc<Mutex<()>>,
     /// Who wants to know what is known of backends.
     pub(super) exports: mpsc::Receiver<oneshot::Sender<BTreeMap<String, Verdicts>>>,
+    /// What a newer process has removed.
+    pub(super) departures: mpsc::Receiver<Departures>,
     /// Who is told of changes, and has the sockets as well.
     pub(super) manager: Arc<Manager>,
     pub(super) store: Store,
@@ -116,6 +118,10 @@ impl Reloader {
                     None => return,
                 },
                 Some(told) = self.with.exports.recv() => drop(told.send(self.assembly.pools.export().await)),
+                Some(departures) = self.with.departures.recv() => {
+                    self.removals.adopt(&self.assembly.state.live.load(), departures, Instant::now());
+                    self.remove();
+                }
                 _ = looks.tick() => self.look().await,
                 _ = removes.tick(), if self.removing => self.remove(),
             }
@@ -201,9 +207,10 @@ impl Reloader {
         let gone = self.assembly.commit(prepared).await;
         self.leave_sockets();
         let after = state.live.load_full();
-        self.removals.take(&before, &after, gone, Instant::now());
+        let departures = self.removals.take(&before, &after, gone, Instant::now());
         self.removing = true;
         self.remove();
+        state.elders.part(departures).await;
         attempt.generation = after.generation;
         self.desk.set_drift(false);
         state.reloads.count(ReloadResult::Ok, SystemTime::now());

@@ -2,9 +2,11 @@
 //!
 //! A session that both rules are about goes by the gentler one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::admin::{Departure, Departures, Thing};
 use crate::app::pools::Gone;
 use crate::backend::Backend;
 use crate::config::plan::OnChange;
@@ -37,9 +39,11 @@ enum Whom {
 }
 
 impl Removals {
-    /// Takes in what the step from one configuration to the next removed, and what it brought back.
-    pub(super) fn take(&mut self, before: &Live, after: &Live, gone: Vec<Gone>, now: Instant) {
+    /// Takes in what the step from one configuration to the next removed, and what it brought back; says the same for
+    /// older processes.
+    pub(super) fn take(&mut self, before: &Live, after: &Live, gone: Vec<Gone>, now: Instant) -> Departures {
         self.0.retain(|rule| !rule.of.is_back(after));
+        let stood = self.0.len();
         let rule = |of, how: OnChange| Rule { of, pace: how.span().map(Pace::over), since: now };
         for (name, listening) in &before.listeners {
             if !listening.leaving && after.listeners.get(name).is_none_or(|listening| listening.leaving) {
@@ -57,6 +61,18 @@ impl Removals {
             let of = moved_from.map_or(Whom::Backend(backend.clone()), |from| Whom::Moved(backend.clone(), from));
             self.0.push(rule(of, how));
         }
+        let gone = self.0[stood..].iter().map(Rule::departure).collect();
+        Departures { gone, back: &things(after) - &things(before) }
+    }
+
+    /// Takes in what a newer process has removed, as far as it is known here, and what that brought back.
+    pub(super) fn adopt(&mut self, live: &Live, Departures { gone, back }: Departures, now: Instant) {
+        self.0.retain(|rule| !back.contains(&rule.of.name()));
+        let rule = |departure: Departure| {
+            let pace = departure.within_ms.map(|millis| Pace::over(Duration::from_millis(millis)));
+            Some(Rule { of: Whom::named(live, departure.what)?, pace, since: now })
+        };
+        self.0.extend(gone.into_iter().filter_map(rule));
     }
 
     /// Ends those whose time has come; says whether there may be more.
@@ -85,11 +101,30 @@ impl Removals {
     }
 }
 
+/// All that a configuration names and that may have sessions.
+fn things(live: &Live) -> BTreeSet<Thing> {
+    let listeners = live.plan.listeners.iter().map(|listener| Thing::Listener(listener.name.to_string()));
+    let backends = live.plan.pools.iter().flat_map(|pool| {
+        pool.backends.iter().map(|backend| Thing::Backend {
+            pool: pool.name.to_string(),
+            name: backend.name.to_string(),
+            at: None,
+        })
+    });
+    listeners.chain(backends).collect()
+}
+
 fn names_pool(live: &Live, name: &str) -> bool {
     live.plan.pools.iter().any(|pool| &*pool.name == name)
 }
 
 impl Rule {
+    /// It in words.
+    fn departure(&self) -> Departure {
+        let millis = |pace: &Pace| u64::try_from(pace.span().as_millis()).unwrap_or(u64::MAX);
+        Departure { what: self.of.name(), within_ms: self.pace.as_ref().map(millis) }
+    }
+
     /// The more, the gentler.
     fn gentleness(&self) -> Duration {
         self.pace.as_ref().map_or(Duration::MAX, Pace::span)
@@ -113,6 +148,32 @@ impl Whom {
                 let known = record.progress();
                 let at = |target: Target| from.contains(&target);
                 known.backend.as_ref().is_some_and(|of| of.id == backend.id) && known.target().is_some_and(at)
+            }
+        }
+    }
+
+    /// It in words.
+    fn name(&self) -> Thing {
+        let backend = |backend: &Backend, at| Thing::Backend {
+            pool: backend.pool.to_string(),
+            name: backend.name.to_string(),
+            at,
+        };
+        match self {
+            Self::Listener(listener) => Thing::Listener(listener.name.to_string()),
+            Self::Backend(of) => backend(of, None),
+            Self::Moved(of, from) => backend(of, Some(from.iter().map(ToString::to_string).collect())),
+        }
+    }
+
+    /// What those words stand for here.
+    fn named(live: &Live, thing: Thing) -> Option<Self> {
+        match thing {
+            Thing::Listener(name) => Some(Self::Listener(live.listeners.get(&*name)?.live.clone())),
+            Thing::Backend { pool, name, at: None } => Some(Self::Backend(live.backend(&pool, &name)?)),
+            Thing::Backend { pool, name, at: Some(at) } => {
+                let from = at.iter().filter_map(|at| Target::read(at)).collect();
+                Some(Self::Moved(live.backend(&pool, &name)?, from))
             }
         }
     }

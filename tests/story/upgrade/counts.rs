@@ -102,3 +102,43 @@ fn words_about_a_backend_reach_old_sessions() {
         (pools["pools"][0]["backends"][0]["state"] == "draining").then_some(())
     });
 }
+
+#[test]
+fn lists_and_plans_count_sessions_of_all_generations() {
+    let backend = Backend::new();
+    let proxy = proxy(&backend, "");
+    let old = [proxy.session(&backend), proxy.session(&backend)];
+    proxy.upgrade();
+    let mut sessions = vec![proxy.session(&backend)];
+    sessions.extend(old);
+    let active = |count: u64| {
+        let of_backend = || proxy.backend(0)["active"] == count;
+        let of_listener = || proxy.admin().json("/api/v1/listeners")["listeners"][0]["active"] == count;
+        eventually("all sessions are counted", || (of_backend() && of_listener()).then_some(()));
+    };
+    active(3);
+    assert_eq!(proxy.backend(0)["connections_total"], 3);
+    let good = std::fs::read_to_string(proxy.file()).unwrap();
+    proxy.write(
+        &good.replace("pool: back }", "pool: back, relay: copy }").replace("backends:", "on_remove: reset, backends:"),
+    );
+    let (_, plan, _) = proxy.said(&["plan", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let counted = |kind: &str| plan["objects"].as_array().unwrap().iter().find(|one| one["kind"] == kind).cloned();
+    for kind in ["listener", "pool"] {
+        assert_eq!(counted(kind).expect(kind)["sessions"], 3, "{plan}");
+    }
+    let (client, mut server) = sessions.pop().expect("an old one");
+    client.close();
+    server.hear_end();
+    server.close();
+    active(2);
+    assert_eq!(proxy.backend(0)["connections_total"], 3);
+    let (client, mut server) = sessions.pop().expect("an old one");
+    client.close();
+    server.hear_end();
+    server.close();
+    proxy.metric_becomes("peerway_upgrade_old_processes", 0.0);
+    active(1);
+    assert_eq!(proxy.backend(0)["connections_total"], 3, "also what an ended process had served");
+}

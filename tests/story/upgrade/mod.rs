@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod knowledge;
 mod load;
+mod orders;
 mod single;
 mod sockets;
 
