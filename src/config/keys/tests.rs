@@ -144,7 +144,7 @@ fn off_takes_back_whatever_can_be_absent_and_nothing_in_lists_and_choices() {
         .into_iter()
         .chain(["listeners.routes", "listeners.pool", "listeners.tls.client_auth", "listeners.tls.client_auth.crl"])
         .chain(["listeners.tls.alpn", "listeners.tls.ticket_keys", "pools.tls.ca", "pools.tls.server_name"])
-        .chain(["pools.health.port", "pools.health.address", "listeners.admission.allow"])
+        .chain(["pools.health.port", "pools.health.address"])
     {
         assert!(taken_back.iter().any(|taken| taken == path), "{path}: {taken_back:?}");
     }

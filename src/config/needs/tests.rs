@@ -36,9 +36,16 @@ fn every_kind_of_path_is_found_with_what_it_is_there_for() {
     assert_eq!(found(""), are(&[]));
     assert_eq!(found("state_file: /var/x.json"), are(&["K /var/x.json"]));
     assert_eq!(found("state_file: off"), are(&[]));
+    // A token is read at once.
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("t");
+    fs::write(&token, "x").unwrap();
+    let token = token.display();
     assert_eq!(
-        found("admin: { listen: 'unix:/run/a.sock', token_file: t, tls: { cert: a.pem, key: ../k } }"),
-        are(&["L /run/a.sock", "R /conf/t", "R /conf/a.pem", "R /conf/../k"])
+        found(&format!(
+            "admin: {{ listen: 'unix:/run/a.sock', token_file: {token}, tls: {{ cert: a.pem, key: ../k }} }}"
+        )),
+        are(&["L /run/a.sock", &format!("R {token}"), "R /conf/a.pem", "R /conf/../k"])
     );
     assert_eq!(found("log: { access: { to: /var/log/a } }"), are(&["A /var/log/a"]));
     assert_eq!(found("log: { access: { to: stdout } }"), are(&[]));
