@@ -35,7 +35,7 @@ use crate::admin::{self, Attendance, Bidding, Origin};
 use crate::config::Loaded;
 use crate::config::plan::Sandbox;
 
-use signals::Signals;
+use signals::{Signals, Standing};
 
 pub use error::StartError;
 pub use limits::raise_descriptor_limit;
@@ -137,25 +137,26 @@ impl Birth {
     }
 }
 
-/// The control thread, which listens to signals and runs nothing yet.
+/// The control thread, which runs nothing yet.
 pub struct Control {
     runtime: Runtime,
-    signals: Signals,
+    standing: Standing,
 }
 
 impl Control {
-    /// From now on a signal is a wish, which waits until there is somebody to act on it.
+    /// From now on SIGHUP, SIGUSR1 and SIGUSR2 wait until there is somebody to act on them. SIGTERM and SIGINT go on to end
+    /// the process at once: nothing is to be drained, and a file that is read may never come to its end.
     ///
     /// # Errors
     /// Descriptors have run out, or signals are not to be had.
     pub fn new() -> Result<Self, StartError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-        let signals = {
+        let standing = {
             let _inside = runtime.enter();
-            Signals::install().map_err(StartError::Runtime)?
+            Standing::install().map_err(StartError::Runtime)?
         };
-        Ok(Self { runtime, signals })
+        Ok(Self { runtime, standing })
     }
 
     /// Runs a proxy until a signal ends it. Blocks; the calling thread becomes the control thread.
@@ -163,7 +164,7 @@ impl Control {
     /// # Errors
     /// Something could not be bound, opened or started; nothing is left running.
     pub fn run(
-        mut self,
+        self,
         configured: Configured,
         extra: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Ended, StartError> {
@@ -172,9 +173,11 @@ impl Control {
         let logging = Arc::new(Logging::init(&configured.loaded.plan.log).map_err(StartError::Runtime)?);
         reload::warn_of(&configured.loaded);
         let ended = self.runtime.block_on(async {
+            // Before anything is bound, so that no signal meets the default action once clients are here.
+            let mut signals = Signals::install(self.standing).map_err(StartError::Runtime)?;
             let (running, succession) = start::start(configured, logging, birth).await?;
             tokio::spawn(extra);
-            Ok(drain::live_and_drain(running, succession, &mut self.signals).await)
+            Ok(drain::live_and_drain(running, succession, &mut signals).await)
         });
         // A resolver thread that hangs must not hold up the end.
         self.runtime.shutdown_background();

@@ -1,5 +1,6 @@
 //! Orders about sessions of backends, on their way from pools to those who obey: this process and the older ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -26,12 +27,18 @@ pub(super) async fn pass_on(mut orders: UnboundedReceiver<Order>, here: Orders, 
     }
 }
 
+/// Tells the older processes. Of several orders about one backend only the last one counts: what was found at the start,
+/// before all was known, must not end sessions there.
 async fn tell(mut orders: UnboundedReceiver<Order>, elders: Arc<Elders>) {
     let mut some = Vec::new();
-    while orders.recv_many(&mut some, MOST).await > 0 {
-        if !elders.ids().is_empty() {
-            elders.obey(&some).await;
+    while orders.recv_many(&mut some, usize::MAX).await > 0 {
+        let last: BTreeMap<_, _> = some.drain(..).map(|order| (order.backend.id, order)).collect();
+        if elders.ids().is_empty() {
+            continue;
         }
-        some.clear();
+        let last: Vec<Order> = last.into_values().collect();
+        for part in last.chunks(MOST) {
+            elders.obey(part).await;
+        }
     }
 }

@@ -17,24 +17,34 @@ pub(super) enum Wish {
     Upgrade,
 }
 
-/// All signals that are listened to. SIGPIPE is ignored by Rust's runtime already.
-pub(super) struct Signals {
-    term: Signal,
-    int: Signal,
+/// Signals that want something of a process that runs.
+pub(super) struct Standing {
     hup: Signal,
     usr1: Signal,
     usr2: Signal,
 }
 
-impl Signals {
+impl Standing {
     pub(super) fn install() -> io::Result<Self> {
         Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
             usr2: signal(SignalKind::user_defined2())?,
         })
+    }
+}
+
+/// All signals that are listened to. SIGPIPE is ignored by Rust's runtime already.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    standing: Standing,
+}
+
+impl Signals {
+    /// Listens to those that end a process, too.
+    pub(super) fn install(standing: Standing) -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, standing })
     }
 
     /// The next wish. Cancel safe.
@@ -42,9 +52,9 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Wish::End,
             _ = self.int.recv() => Wish::End,
-            _ = self.hup.recv() => Wish::Reload,
-            _ = self.usr1.recv() => Wish::ReopenLogs,
-            _ = self.usr2.recv() => Wish::Upgrade,
+            _ = self.standing.hup.recv() => Wish::Reload,
+            _ = self.standing.usr1.recv() => Wish::ReopenLogs,
+            _ = self.standing.usr2.recv() => Wish::Upgrade,
         }
     }
 }

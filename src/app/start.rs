@@ -73,7 +73,6 @@ async fn start_all(
     let connector = tools.connector.clone();
     let Foundation { endpoints, runtimes, descriptors, .. } = foundation;
     let (obey, obeyed) = mpsc::unbounded_channel();
-    tokio::spawn(orders::pass_on(ordered, obey.clone(), state.elders.clone()));
     tokio::spawn(ledger::evict(state.ledger.clone(), obeyed));
     let (senders, receivers): (Vec<_>, Vec<_>) = state.benches.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let sockets: Arc<Sockets> = Arc::default();
@@ -96,6 +95,8 @@ async fn start_all(
     limits::suffices(descriptors, open, workers.len())?;
     assembly.overhead = open.saturating_sub(prepared.sockets());
     let takes_over = enforce(&mut assembly, prepared, heir, &birth.manager).await?;
+    // Not before the older processes are known, which are to hear of what was ordered meanwhile as well.
+    tokio::spawn(orders::pass_on(ordered, obey.clone(), state.elders.clone()));
     let unattended =
         Unattended { assembly, workers, endpoints, wishes, upgrade_wishes, known, takes_over, orders: obey };
     unattended.attend(birth, Store::new(estate.stored))

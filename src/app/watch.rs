@@ -3,7 +3,7 @@
 //! for file systems whose times are not to be believed. It is parsed only if it is another one: a large configuration takes
 //! longer to parse than all else that a quiet process does in that minute.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ use super::folders::Folders;
 use super::marks::Marks;
 use crate::admin::{Attempt, Author, Desk, Origin, State, Verdict};
 use crate::balance::CATALOGUE;
-use crate::config::{self, Known, Need, Whereabouts};
+use crate::config::{self, Known, Need, Needed, Whereabouts};
 
 /// Between looks at the files when nothing is told.
 const POLL: Duration = Duration::from_secs(5);
@@ -170,6 +170,16 @@ async fn is_worth_trying(last: Option<Attempt>, origin: &Origin, refused: &mut O
     refused.is_none()
 }
 
+/// What shows a change of something that files need.
+fn mark_of(needed: &Needed) -> Option<PathBuf> {
+    match needed.need {
+        Need::Read => Some(needed.path.clone()),
+        // What is kept there comes later: its folder has to be there.
+        Need::Keep => std::path::absolute(&needed.path).ok()?.parent().map(Path::to_owned),
+        _ => None,
+    }
+}
+
 /// Files that were found wrong.
 #[derive(Debug)]
 struct Refusal {
@@ -186,8 +196,8 @@ impl Refusal {
     fn find(origin: &Origin, content: Option<String>, at: SystemTime) -> Option<Self> {
         let wrong = || config::load_within(&origin.reach, &origin.paths, &CATALOGUE, &origin.env).err();
         let errors = wrong()?;
-        let read = errors.needs().iter().filter(|needed| needed.need == Need::Read);
-        let marks = Marks::of(read.map(|needed| &needed.path));
+        let marked: Vec<PathBuf> = errors.needs().iter().filter_map(mark_of).collect();
+        let marks = Marks::of(marked.iter());
         let is_sure = marks.are_settled(at) && wrong()?.needs() == errors.needs();
         Some(Self { content, marks: is_sure.then_some(marks), at: Instant::now() })
     }

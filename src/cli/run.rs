@@ -13,7 +13,7 @@ use crate::config::{self, Reach};
 
 /// Runs the configuration at `paths` until a signal ends it.
 pub(super) fn run(paths: &[PathBuf]) -> ExitCode {
-    // Before all else: a signal that comes while a long file is read is acted on later, and not by ending the process.
+    // Before all else: whoever rotates logs while a long file is read does not end the process.
     let control = match Control::new() {
         Ok(control) => control,
         Err(error) => return fail(error),

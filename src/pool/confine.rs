@@ -60,15 +60,18 @@ impl Pool {
             return None;
         }
         let next = || self.single.holder().or_else(|| self.next_active().map(|backend| backend.id));
-        let mut to = match self.single.confined() {
+        let confined = self.single.confined();
+        let mut to = match confined {
             Confined::Free => next().map_or(Confined::Shut, Confined::To),
             confined => confined,
         };
         for _ in 0..LOOKS {
             self.single.confine(to);
             match (self.single.holder(), to) {
-                // One came in between.
-                (Some(holder), Confined::To(id)) if holder != id => to = Confined::To(holder),
+                // One came in between. Where there are older processes it was turned away, and is about to go.
+                (Some(holder), Confined::To(id)) if holder != id && confined == Confined::Free => {
+                    to = Confined::To(holder)
+                }
                 (_, Confined::To(id)) => match named(&self.snapshot.load(), id) {
                     Some(name) => return Some(Held::One(name)),
                     None => break,

@@ -163,13 +163,17 @@ fn a_part_may_be_empty_and_the_whole_may_not() {
     let folder = folder(&[
         ("main.yaml", &format!("include: conf.d/*\n{MAIN}")),
         ("conf.d/a.yaml", "# nothing yet\n"),
-        ("conf.d/b.yaml", ""),
+        ("conf.d/b.yaml", "{}\n"),
         ("conf.d/c.yaml", "include: off\n"),
     ]);
     assert_eq!(load(&[folder.path().join("main.yaml")]).unwrap().files.len(), 4);
     assert_eq!(load(&[folder.path().join("conf.d/a.yaml"), folder.path().join("main.yaml")]).unwrap().files.len(), 4);
     let empty = "conf.d/a.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`";
     assert_eq!(errors(&folder, &["conf.d/a.yaml", "conf.d/b.yaml"]), empty);
+    // One that is about to be written holds nothing at all.
+    std::fs::write(folder.path().join("conf.d/b.yaml"), "\n").unwrap();
+    let blank = "conf.d/b.yaml:1:1: the file is empty; if it is meant to be, say so in a comment";
+    assert_eq!(errors(&folder, &["main.yaml"]), blank);
 }
 
 #[test]

@@ -59,9 +59,14 @@ fn no_port_left_is_our_failure_and_those_who_are_served_are_unhurt() {
             peer.finish();
             server.hear_end();
         }
-        let next = eventually("a port", || client(&proxy, 1000).ok().filter(|_| proxy.active() == 1.0));
-        eventually("a session", || backends.iter().find_map(|backend| backend.accept_within(SOON)));
-        drop(next);
+        proxy.metric_becomes("peerway_listener_active_connections", 0.0);
+        let mut number = 1000;
+        eventually("a session", || {
+            number += 1;
+            let peer = client(&proxy, number).ok()?;
+            let server = backends.iter().find_map(|backend| backend.accept_within(SOON))?;
+            Some((peer, server))
+        });
     });
 }
 

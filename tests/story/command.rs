@@ -1,8 +1,9 @@
 //! The command line: what the program says and how it exits when it cannot do what it was told.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -86,18 +87,28 @@ fn signals_that_come_while_the_configuration_is_read_are_acted_on_afterwards() {
     let mut child = Command::new(binary()).arg("run").arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
     // There is a reader: it has begun to read.
     let mut writer = File::options().write(true).open(&file).unwrap();
-    for signal in [Signal::HUP, Signal::USR1, Signal::TERM] {
-        kill_process(Pid::from_child(&child), signal).unwrap();
-    }
+    let tell = |signal| kill_process(Pid::from_child(&child), signal).unwrap();
+    [Signal::HUP, Signal::USR1].into_iter().for_each(tell);
     writer
         .write_all(b"listeners: { a: { bind: 127.0.0.1:0, pool: b } }\npools: { b: { backends: 127.0.0.1:1 } }\n")
         .unwrap();
     drop(writer);
-    let output = child.wait().unwrap();
-    let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert_eq!(output.code(), Some(0), "{log}");
-    assert!(log.contains("\"ready\"") && log.contains("\"stopped\""), "{log}");
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains("\"ready\"")), "it has not been ended");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(log.any(|line| line.contains("\"stopped\"")));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_start_that_waits_for_its_configuration_can_be_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fifo");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut child = Command::new(binary()).arg("run").arg("-c").arg(&file).spawn().unwrap();
+    let _writer = File::options().write(true).open(&file).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn a_successor_keeps_its_unix_socket_when_its_predecessor_ends() {
 #[test]
 fn the_last_line_counts_what_became_of_whom() {
     let backend = Backend::new();
-    let mut proxy = Setup::to([&backend]).process("shutdown: { delay: 1s, grace: 1s }").start();
+    let mut proxy = Setup::to([&backend]).process("shutdown: { delay: 5s, grace: 5s }").start();
     let mut sessions: Vec<_> = (0..2).map(|_| proxy.session(&backend)).collect();
     proxy.signal(Signal::TERM);
     eventually("the delay", || (proxy.admin().get("/readyz").status == 503).then_some(()));
@@ -245,7 +245,7 @@ fn the_last_line_counts_what_became_of_whom() {
     server.hear_end();
     server.finish();
     client.hear_end();
-    assert_eq!(proxy.exit_within(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(proxy.exit_within(Duration::from_secs(30)).code(), Some(0));
     let line: serde_json::Value = serde_json::from_str(&proxy.logs("\"stopped\"")).unwrap();
     assert_eq!(["sessions", "finished", "reset"].map(|key| line[key].as_u64().unwrap()), [4, 1, 3], "{line}");
 }

@@ -10,6 +10,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,9 @@ struct Living {
 struct Elder {
     id: u32,
     asks: mpsc::Sender<Asked>,
+    /// It owes its counts for longer than anybody waits: it is stopped, or very busy. It is asked no more what is asked
+    /// again and again, or there would be no room for orders, until it has given them.
+    silent: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl Elders {
     /// The same, of a socket that has been talked on already.
     pub fn adopt_link(self: &Arc<Self>, id: u32, heard: Counts, reads: FrameReader, writes: FrameWriter) {
         let (asks, asked) = mpsc::channel(WAITING);
-        let elder = Arc::new(Elder { id, asks });
+        let elder = Arc::new(Elder { id, asks, silent: AtomicBool::new(false) });
         self.lock().living.push(Living { elder, heard, at: None });
         // The task does not hold the elder: when it is let go nobody asks any more, and the task ends.
         tokio::spawn(converse(Arc::downgrade(self), id, reads, writes, asked));
@@ -252,6 +256,7 @@ impl Elders {
         let heard = Counts::read(page);
         if let Some(living) = self.lock().living.iter_mut().find(|living| living.elder.id == id) {
             (living.heard, living.at) = (heard, Some(Instant::now()));
+            living.elder.silent.store(false, Relaxed);
         }
     }
 
@@ -276,9 +281,18 @@ impl Elders {
 impl Elder {
     /// One answer; `None` if there is none in time.
     async fn ask(&self, ask: Ask) -> Option<Told> {
+        let asks_for_counts = matches!(ask, Ask::Page);
+        if self.silent.load(Relaxed) && (asks_for_counts || matches!(ask, Ask::Yield(_))) {
+            return None;
+        }
         let (answer, comes) = oneshot::channel();
         self.asks.try_send(Asked { ask, descriptor: None, answer }).ok()?;
-        timeout(PATIENCE, comes).await.ok()?.ok()
+        let told = timeout(PATIENCE, comes).await;
+        // Each version knows this question, so that the answer comes, however late.
+        if asks_for_counts && told.is_err() {
+            self.silent.store(true, Relaxed);
+        }
+        told.ok()?.ok()
     }
 }
 

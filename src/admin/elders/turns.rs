@@ -25,6 +25,8 @@ const STEP: Duration = Duration::from_millis(200);
 pub(super) struct Turns {
     /// Another process is taking over: nothing moves.
     frozen: bool,
+    /// They have begun, with older processes that an earlier one may have left shut.
+    begun: bool,
     /// Pools that are open here, and perhaps not yet in older processes.
     opening: BTreeSet<Arc<str>>,
     /// Pools that wait for sessions of older processes, as was said.
@@ -73,6 +75,9 @@ impl Elders {
             return true;
         }
         let pools = live.pools.values().filter(|pool| pool.is_single());
+        if !std::mem::replace(&mut turns.begun, true) {
+            turns.opening.extend(pools.clone().map(|pool| pool.name.clone()));
+        }
         let wishes: Vec<Wish> = pools.filter_map(|pool| turns.wish(pool)).collect();
         if wishes.is_empty() {
             return true;

@@ -281,8 +281,9 @@ impl Reloader {
         let gone = self.assembly.commit(prepared).await;
         self.leave_sockets();
         let after = self.assembly.state.live.load_full();
-        self.removals.take(&before, &after, gone, Instant::now());
+        let departures = self.removals.take(&before, &after, gone, Instant::now());
         self.removing = true;
+        self.assembly.state.elders.part(departures).await;
         // The files still hold what was taken back.
         self.desk.set_drift(true);
         self.assembly.state.reloads.count(ReloadResult::RolledBack, SystemTime::now());

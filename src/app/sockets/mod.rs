@@ -58,6 +58,8 @@ impl Sockets {
     /// All addresses that cannot be had.
     pub(super) fn claim(&self, plan: &Plan, workers: usize) -> Result<Places, Failed> {
         let mut posts = self.lock();
+        // What is closed by now is ours no more.
+        posts.closing.retain(|post| post.orders.receiver_count() > 0);
         let mut taken = vec![false; posts.open.len()];
         let all = || plan.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |bind| (listener, bind)));
         // Those that are there first: an address that stays must not look taken to another of the same port.

@@ -19,7 +19,7 @@ use super::heir::inherited_socket;
 use super::program::{Ends, Program};
 use super::trial::{Process, Trial, words};
 use super::words::{hear, say};
-use crate::app::signals::Signals;
+use crate::app::signals::{Signals, Standing};
 use crate::net::inherit::{FrameReader, FrameWriter, channel, frames};
 
 /// The command of the program that makes a helper of it; the rest of its line is what to start.
@@ -217,7 +217,7 @@ pub fn start_on_request(program: &Program) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // They are for the process that is served: it may share a terminal or a service with its helper.
-        let _deaf = Signals::install()?;
+        let _deaf = Signals::install(Standing::install()?)?;
         let (reads, mut writes) = frames(link)?;
         let (order, mut orders) = mpsc::channel(WAITING);
         tokio::spawn(take_orders(reads, order));

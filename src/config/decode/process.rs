@@ -206,9 +206,13 @@ impl<'a> Decoder<'a, '_> {
         let found = self.root.find("state_file")?;
         let file = self.report.resolve(found.node.at, found.node.text()?);
         let whole = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
-        if let Some(folder) = whole.parent().filter(|folder| self.report.is_within_reach() && !folder.is_dir()) {
-            let message =
-                format!("there is no folder {}: make it, since what operators say is kept there", folder.display());
+        if let Some(folder) = whole.parent().filter(|_| self.report.is_within_reach()) {
+            let shown = folder.display();
+            let message = match std::fs::metadata(folder) {
+                Ok(there) if there.is_dir() => return Some(file),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => format!("cannot look at {shown}: {error}"),
+                _ => format!("there is no folder {shown}: make it, since what operators say is kept there"),
+            };
             self.report.error(found.node.at, &found.path, message);
         }
         Some(file)

@@ -3,7 +3,7 @@
 use super::super::error::Place;
 use super::super::hint::quote;
 use super::super::keys::{LISTENER, ROUTE};
-use super::super::plan::{Listener, Pool, Probe, ProbeAt, Starttls};
+use super::super::plan::{Listener, Pool, Probe, ProbeAt, Route, Starttls};
 use super::super::section::{Section, word};
 use super::Decoder;
 
@@ -49,12 +49,12 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn check_names(&mut self, listeners: &[Listener], pools: &[Pool]) {
         let named = self.root.named("listeners", "listener", LISTENER);
         for (listener, (_, section)) in listeners.iter().zip(named) {
-            let Some(first) = listener.routes.iter().position(|route| !route.when.sni.is_empty()) else { continue };
+            let Some(first) = listener.routes.iter().position(waits_for_a_name) else { continue };
             let later = listener.routes[first..].iter().flat_map(|route| route.pools()).chain(&listener.pool);
             let mysql =
                 later.filter_map(|name| pools.iter().find(|pool| pool.name == *name)).find(|pool| speaks_first(pool));
             let Some(mysql) = mysql.filter(|_| listener.tls.is_none()) else { continue };
-            let Some((at, path)) = sni_place(&section) else { continue };
+            let Some((at, path)) = sni_place(&section, first) else { continue };
             let message = format!(
                 "sessions would wait for a name that nobody says: the pool {} is MySQL, as its probe says, whose server \
                  speaks first, so that a backend must be chosen before a client says anything; route by address or port",
@@ -70,11 +70,17 @@ fn speaks_first(pool: &Pool) -> bool {
     matches!(pool.health.probe, Some(Probe::Mysql(_))) && pool.health.at == ProbeAt::Backend && pool.tls.is_none()
 }
 
-/// The first `sni` of a listener's routes.
-fn sni_place(listener: &Section<'_>) -> Option<(Place, String)> {
+/// Whether it keeps sessions of any kind waiting for a name. One that also goes by what is known at once does so with those
+/// alone that may be its own.
+fn waits_for_a_name(route: &Route) -> bool {
+    let when = &route.when;
+    !when.sni.is_empty() && when.port.is_empty() && when.source.is_empty() && when.authority.is_empty()
+}
+
+/// The `sni` of a listener's route of this number.
+fn sni_place(listener: &Section<'_>, number: usize) -> Option<(Place, String)> {
     let routes = listener.find("routes")?;
-    routes.node.items_at(&routes.path).find_map(|(item, path)| {
-        let sni = Section::new(ROUTE, &path, item.at).over(item, &path).section("match").find("sni")?;
-        Some((sni.at, sni.path))
-    })
+    let (item, path) = routes.node.items_at(&routes.path).nth(number)?;
+    let sni = Section::new(ROUTE, &path, item.at).over(item, &path).section("match").find("sni")?;
+    Some((sni.at, sni.path))
 }

@@ -157,7 +157,12 @@ impl Loader<'_> {
         }
         match read::yaml_files(path) {
             Ok(files) if files.is_empty() => self.unusable(path, "the folder holds no *.yaml or *.yml file"),
-            Ok(files) => files.iter().for_each(|file| self.with_includes(file)),
+            Ok(files) => {
+                // A stream is named, and not met by chance.
+                let streams = std::mem::replace(&mut self.streams, Streams::Refused);
+                files.iter().for_each(|file| self.with_includes(file));
+                self.streams = streams;
+            }
             Err(message) => self.unusable(path, &message),
         }
     }
@@ -184,7 +189,7 @@ impl Loader<'_> {
 
     /// Parses a file that may include others; gives their patterns.
     fn take(&mut self, text: &str, start: Place) -> Vec<Pattern> {
-        let root = yaml::parse(text, start, self.report);
+        let root = if is_blank(text, start, self.report) { None } else { yaml::parse(text, start, self.report) };
         self.found.known.learn(text, root.as_ref());
         let document = root.and_then(|root| document(root, start, self.env, self.report));
         let patterns = document.as_ref().and_then(|document| include_of(&document.root)).map(patterns);
@@ -276,7 +281,19 @@ fn refuse_include(document: &Document, message: &str, report: &mut Report) {
     }
 }
 
+/// Refuses a file without a word in it: so is one that is about to be written, and one for which the disk was full.
+fn is_blank(text: &str, start: Place, report: &mut Report) -> bool {
+    let is_blank = text.trim().is_empty();
+    if is_blank {
+        report.error(start, "", "the file is empty; if it is meant to be, say so in a comment");
+    }
+    is_blank
+}
+
 fn parse(text: &str, start: Place, env: Env<'_>, report: &mut Report) -> Option<Document> {
+    if is_blank(text, start, report) {
+        return None;
+    }
     document(yaml::parse(text, start, report)?, start, env, report)
 }
 

@@ -34,6 +34,10 @@ fn a_removed_backend_takes_sessions_of_old_processes_along() {
         let mut on_b = proxy.session(&b);
         upgraded(&proxy);
         proxy.change_to(&file(&["front"], &[("b", &b)], &pool));
+        if !ends {
+            // Long enough for an end that nobody has asked for.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
         for (client, server) in &mut on_a {
             match ends {
                 true => {

@@ -108,7 +108,7 @@ fn who_waits_in_the_old_process_gets_the_next_backend_with_all_others() {
     assert!(b.accept_within(Wait::For(Duration::from_millis(1000))).is_none(), "two have sessions");
     end(old);
     let servers = [b.accept(), b.accept()];
-    assert_eq!(proxy.metric("peerway_pool_queue_length"), 0.0);
+    proxy.metric_becomes("peerway_pool_queue_length", 0.0);
     drop((early, late, servers));
 }
 
