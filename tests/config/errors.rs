@@ -49,7 +49,12 @@ pub(super) fn refused(cases: &[(String, &[&str])]) {
 #[test]
 fn syntax_errors_stand_alone() {
     refused(&[
-        (whole(""), &["1:1: the file is empty: a configuration has at least `listeners` and `pools`"]),
+        (
+            whole(""),
+            &[
+                "1:1: the file is empty: a configuration has at least `listeners` and `pools`, a part of one at least a comment",
+            ],
+        ),
         (
             whole("# only a comment\n"),
             &["1:1: the file is empty: a configuration has at least `listeners` and `pools`"],

@@ -153,7 +153,7 @@ fn files_that_cannot_be_read() {
     );
     assert_eq!(errors(&folder, &["dir"]), "dir:1:1: the folder holds no *.yaml or *.yml file");
     assert_eq!(errors(&folder, &["latin1.yaml"]), "latin1.yaml:2:7: not UTF-8 text");
-    let empty = "empty.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`";
+    let empty = "empty.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`, a part of one at least a comment";
     assert_eq!(errors(&folder, &["empty.yaml"]), empty);
     assert_eq!(errors(&folder, &["empty.yaml", "empty.yaml"]), empty);
 }
@@ -172,7 +172,7 @@ fn a_part_may_be_empty_and_the_whole_may_not() {
     assert_eq!(errors(&folder, &["conf.d/a.yaml", "conf.d/b.yaml"]), empty);
     // One that is about to be written holds nothing at all.
     std::fs::write(folder.path().join("conf.d/b.yaml"), "\n").unwrap();
-    let blank = "conf.d/b.yaml:1:1: the file is empty; if it is meant to be, say so in a comment";
+    let blank = "conf.d/b.yaml:1:1: the file is empty: a configuration has at least `listeners` and `pools`, a part of one at least a comment";
     assert_eq!(errors(&folder, &["main.yaml"]), blank);
 }
 

@@ -260,7 +260,7 @@ fn a_name_cannot_be_waited_for_where_the_server_speaks_first() {
     let before = "routes: [ { match: { port: 1 }, pool: p }, { match: { sni: x.example }, pool: q } ]";
     let text = of(before, "health: { probe: mysql }\n  q: { backends: '10.0.0.2:1' }").replace("    pool: p\n", "");
     assert_eq!(plan(&text).listeners[0].routes.len(), 2, "who goes there is decided before the name counts");
-    for known in ["port: 2", "source: 10.0.0.0/8"] {
+    for known in ["port: 1", "source: 10.0.0.0/8"] {
         let routes = format!("routes: [ {{ match: {{ {known}, sni: x.example }}, pool: p }} ]");
         plan(&of(&routes, "health: { probe: mysql }"));
     }

@@ -285,7 +285,11 @@ fn refuse_include(document: &Document, message: &str, report: &mut Report) {
 fn is_blank(text: &str, start: Place, report: &mut Report) -> bool {
     let is_blank = text.trim().is_empty();
     if is_blank {
-        report.error(start, "", "the file is empty; if it is meant to be, say so in a comment");
+        report.error(
+            start,
+            "",
+            "the file is empty: a configuration has at least `listeners` and `pools`, a part of one at least a comment",
+        );
     }
     is_blank
 }
